@@ -1,0 +1,1 @@
+"""The ``nextclick`` command, one module per subcommand."""

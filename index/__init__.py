@@ -1,0 +1,1 @@
+"""What lies near: query vector in, rows out."""

@@ -1,0 +1,1 @@
+"""What a session means: items in, query vector out."""

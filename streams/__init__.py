@@ -1,0 +1,1 @@
+"""What happens: clicks in, recommendations out."""
