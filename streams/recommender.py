@@ -1,0 +1,240 @@
+"""The recommender: a micro-batch of clicks and their sessions in, new sessions and recommendations out.
+
+Pure: no Kafka, no clock, no disk. All sessions of a batch advance together, in rounds: the n-th click
+of every session in round n, so one matrix product serves hundreds of sessions. The state is rounded to
+the stored precision after every click, so that a session folded live, replayed, or folded one click at
+a time comes to the same state.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import Click, ClickRef, Recommendation, ScoredItem, click_time_ms
+from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session
+from streams.snapshot import Snapshot
+
+States = NDArray[np.float32]  # (sessions, state_dim)
+
+
+class RepeatItems(StrEnum):
+    """Which items of the session may be recommended in it again."""
+
+    NOT_LAST = "not-last"  # all but the item just clicked: the page already shows it
+    ALL = "all"
+    NONE = "none"
+
+
+class Arrival(NamedTuple):
+    """A click and where it stands on the ``clicks`` topic."""
+
+    click: Click
+    partition: int
+    offset: int
+    append_ms: int
+
+
+class Answers(NamedTuple):
+    """What a batch came to: sessions to store, and a recommendation per click that was no replay.
+
+    ``recommendations`` stand in the order of the batch's clicks.
+    """
+
+    sessions: dict[str, Session]
+    recommendations: list[Recommendation]
+    n_replays: int
+    n_rebuilt: int
+
+
+class _Step(NamedTuple):
+    """One click in its round: the session's line among the states, and the answer it leads to."""
+
+    line: int
+    answer: int
+    row: int  # the item that moves the state, -1 if none does
+    afresh: bool
+
+
+@dataclass(slots=True)
+class _Line:
+    """An opened session and its line in the matrix of states."""
+
+    at: int
+    session: OpenSession
+    stored: Session | None
+    rebuild_rows: list[int] | None  # known items to run again where the state is another encoder's
+    n_clicks: int = 0
+
+
+class _Pending(NamedTuple):
+    """A click to be answered, and what its session allows."""
+
+    arrival: Arrival
+    known: bool  # does the session hold an item that the snapshot knows
+    excluded: frozenset[int]  # rows
+
+
+class Recommender:
+    """Answers clicks from one snapshot; a new snapshot is a new recommender."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        top_k: int = 20,
+        repeat_items: RepeatItems = RepeatItems.NOT_LAST,
+        gap_ms: int = 30 * 60 * 1000,
+    ) -> None:
+        self.snapshot = snapshot
+        self._encoder = snapshot.encoder
+        self._vocabulary = snapshot.vocabulary
+        self._top_k = top_k
+        self._repeat_items = repeat_items
+        self._gap_ms = gap_ms
+        n_spare = {RepeatItems.NOT_LAST: 1, RepeatItems.ALL: 0, RepeatItems.NONE: MAX_ITEMS}[repeat_items]
+        self._n_candidates = min(top_k + n_spare, len(self._vocabulary))
+        counts = self._vocabulary.counts
+        self._popular_scores = (counts[: self._n_candidates] / max(1, int(counts.sum()))).round(6).tolist()
+
+    def answer(
+        self, arrivals: Sequence[Arrival], sessions: Mapping[str, Session], *, created_ms: int
+    ) -> Answers:
+        """Fold the clicks, in their order, into their sessions and answer each of them.
+
+        ``sessions`` holds the stored record of every session that has one. A click at or below its
+        session's offset is a replay: it was answered before, and is counted and skipped.
+        """
+        lines: dict[str, _Line] = {}
+        rounds: list[list[_Step]] = []  # the n-th click of every session stands in round n
+        pending: list[_Pending] = []
+        for arrival in arrivals:
+            session_id = arrival.click.session_id
+            line = lines.get(session_id) or self._open(len(lines), sessions.get(session_id))
+            if arrival.offset <= line.session.offset:
+                continue
+            lines[session_id] = line
+            if line.n_clicks == len(rounds):
+                rounds.append([])
+            rounds[line.n_clicks].append(self._fold(line, arrival, pending))
+            line.n_clicks += 1
+        states = self._load_states(lines)
+        n_rebuilt = self._rebuild(states, [line for line in lines.values() if line.rebuild_rows is not None])
+        after_click = self._run(rounds, states, len(pending))
+        return Answers(
+            sessions=self._close(lines, states),
+            recommendations=self._rank(pending, after_click, created_ms),
+            n_replays=len(arrivals) - len(pending),
+            n_rebuilt=n_rebuilt,
+        )
+
+    def is_stale(self, session: Session) -> bool:
+        """Tell whether the session's state is another encoder's and has to be rebuilt."""
+        n_bytes = self._encoder.state_dim * STATE_DTYPE().itemsize
+        return session.snapshot != self.snapshot.version or len(session.state) != n_bytes
+
+    def _open(self, at: int, stored: Session | None) -> _Line:
+        if stored is None or not self.is_stale(stored):
+            return _Line(at, OpenSession(stored, stored.n_applied if stored else 0), stored, None)
+        rows = [row for item in stored.items if (row := self._vocabulary.row(item.item_id)) is not None]
+        return _Line(at, OpenSession(stored, len(rows)), stored, rows)
+
+    def _fold(self, line: _Line, arrival: Arrival, pending: list[_Pending]) -> _Step:
+        """Fold one click into its session and note what its state and its answer need."""
+        click, session = arrival.click, line.session
+        row = self._vocabulary.row(click.item_id)
+        afresh, moves = session.fold(
+            click, arrival.offset, arrival.append_ms, known=row is not None, gap_ms=self._gap_ms
+        )
+        pending.append(_Pending(arrival, session.n_applied > 0, self._excluded(session, row)))
+        return _Step(line.at, len(pending) - 1, row if moves and row is not None else -1, afresh)
+
+    def _excluded(self, session: OpenSession, row: int | None) -> frozenset[int]:
+        if self._repeat_items is RepeatItems.ALL:
+            return frozenset()
+        if self._repeat_items is RepeatItems.NOT_LAST:
+            return frozenset() if row is None else frozenset((row,))
+        rows = (self._vocabulary.row(item.item_id) for item in session.items)
+        return frozenset(row for row in rows if row is not None)
+
+    def _load_states(self, lines: Mapping[str, _Line]) -> States:
+        """Lay the stored states out in one matrix; new and stale sessions start from the initial one."""
+        states = self._encoder.initial_states(len(lines))
+        stored = [line for line in lines.values() if line.stored is not None and line.rebuild_rows is None]
+        if stored:
+            joined = b"".join(line.stored.state for line in stored if line.stored is not None)
+            values = np.frombuffer(joined, dtype=STATE_DTYPE).reshape(len(stored), -1)
+            states[[line.at for line in stored]] = values
+        return states
+
+    def _rebuild(self, states: States, stale: Sequence[_Line]) -> int:
+        """Run the last items of stale sessions through this encoder, all sessions side by side."""
+        runs = [(line.at, line.rebuild_rows) for line in stale if line.rebuild_rows]
+        for n in range(max((len(rows) for _, rows in runs), default=0)):
+            moving = [(at, rows[n]) for at, rows in runs if n < len(rows)]
+            self._advance(states, [at for at, _ in moving], [row for _, row in moving])
+        return len(stale)
+
+    def _run(self, rounds: Sequence[Sequence[_Step]], states: States, n_answers: int) -> States:
+        """Advance the states round by round; give the state just after each answered click."""
+        after_click = np.empty((n_answers, states.shape[1]), dtype=np.float32)
+        for steps in rounds:
+            if afresh := [step.line for step in steps if step.afresh]:
+                states[afresh] = self._encoder.initial_states(len(afresh))
+            if moving := [step for step in steps if step.row >= 0]:
+                self._advance(states, [step.line for step in moving], [step.row for step in moving])
+            after_click[[step.answer for step in steps]] = states[[step.line for step in steps]]
+        return after_click
+
+    def _advance(self, states: States, lines: list[int], rows: list[int]) -> None:
+        moved = self._encoder.advance(states[lines], np.array(rows, dtype=np.int64))
+        states[lines] = moved.astype(STATE_DTYPE)
+
+    def _close(self, lines: Mapping[str, _Line], states: States) -> dict[str, Session]:
+        version = self.snapshot.version
+        stored = states.astype(STATE_DTYPE)
+        return {id_: line.session.close(version, stored[line.at].tobytes()) for id_, line in lines.items()}
+
+    def _rank(
+        self, pending: Sequence[_Pending], after_click: States, created_ms: int
+    ) -> list[Recommendation]:
+        """Search the index once for all clicks whose session is known; the others get what is popular."""
+        known = [n for n, click in enumerate(pending) if click.known]
+        found: dict[int, tuple[list[int], list[float]]] = {}
+        if known:
+            queries = self._encoder.queries(after_click[known])
+            scores, rows = self.snapshot.index.search(queries, self._n_candidates)
+            rounded = scores.astype(np.float64).round(4)  # float64, so that JSON shows four digits
+            found = dict(zip(known, zip(rows.tolist(), rounded.tolist(), strict=True), strict=True))
+        popular = (list(range(self._n_candidates)), self._popular_scores)
+        return [
+            self._recommendation(click, *found.get(n, popular), created_ms) for n, click in enumerate(pending)
+        ]
+
+    def _recommendation(
+        self, pending: _Pending, rows: list[int], scores: list[float], created_ms: int
+    ) -> Recommendation:
+        arrival, item_ids, excluded = pending.arrival, self._vocabulary.item_ids, pending.excluded
+        click = arrival.click
+        items = [
+            ScoredItem(item_ids[row], score)
+            for row, score in zip(rows, scores, strict=True)
+            if row >= 0 and row not in excluded
+        ]
+        return Recommendation(
+            session_id=click.session_id,
+            snapshot=self.snapshot.version,
+            source="model" if pending.known else "popular",
+            created_ms=created_ms,
+            click=ClickRef(
+                arrival.partition,
+                arrival.offset,
+                click.item_id,
+                click_time_ms(click, arrival.append_ms),
+                click.event_id,
+            ),
+            items=items[: self._top_k],
+        )
