@@ -1,0 +1,271 @@
+"""The session encoder: an LSTM over the clicked items whose state, as a query, lies near the next item.
+
+Training and serving use the same weights through two doors: `unroll` runs windows of steps with
+gradients, `advance`/`queries` take and give NumPy arrays for many sessions at once.
+
+A score is scale · cos(h, e_j) + b_j. Cosine-normalised item embeddings were by far the largest gain in
+accuracy that was measured. The scale is folded into the query and b_j / scale becomes one more
+coordinate of the item vector, so that the inner product a nearest-neighbour index finds *is* the score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.arrays import Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """The shape of the network, stored beside its weights.
+
+    Attributes:
+        cell: the recurrent cell; only "lstm" so far.
+        n_units: width of the hidden and of the cell state.
+        n_layers: LSTM layers on top of each other.
+        embedding_dim: width of an item's embedding; another width than `n_units` adds a linear output layer.
+        dropout_embedding: share of the input's coordinates left out while training.
+        dropout_hidden: share of each layer's output left out while training, the last layer's too.
+        shared_embeddings: the item that is read and the item that is scored have one embedding.
+        normalized: score by cosine times a scale instead of by the plain inner product.
+        initial_scale: where the learnt scale starts.
+        output_bias: give every item a bias, which is how popularity enters the score.
+    """
+
+    cell: str = "lstm"
+    n_units: int = 100
+    n_layers: int = 1
+    embedding_dim: int = 100
+    dropout_embedding: float = 0.25
+    dropout_hidden: float = 0.25
+    shared_embeddings: bool = True
+    normalized: bool = True
+    initial_scale: float = 14.0
+    output_bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.cell != "lstm":
+            raise ValueError(f"cell must be lstm, not {self.cell!r}")
+        if min(self.n_units, self.n_layers, self.embedding_dim) < 1:
+            raise ValueError("n_units, n_layers and embedding_dim must be at least 1")
+        for name in ("dropout_embedding", "dropout_hidden"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is the share left out and must be in [0, 1)")
+        if self.initial_scale <= 0:
+            raise ValueError("initial_scale must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_dict` wrote; an unknown name raises ValueError."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown encoder settings: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+class LSTMLayer(nn.Module):
+    """The weights of one LSTM layer; the gates stand in the order input, forget, cell, output."""
+
+    def __init__(self, n_inputs: int, n_units: int) -> None:
+        super().__init__()
+        self.input_weight = nn.Parameter(torch.empty(4 * n_units, n_inputs))
+        self.hidden_weight = nn.Parameter(torch.empty(4 * n_units, n_units))
+        self.bias = nn.Parameter(torch.empty(4 * n_units))
+        self.register_buffer("no_bias", torch.zeros(4 * n_units), persistent=False)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Glorot-uniform, gate by gate; the forget gate starts open (bias 1)."""
+        n_units = self.hidden_weight.shape[1]
+        with torch.no_grad():
+            for weight in (self.input_weight, self.hidden_weight):
+                glorot_uniform(weight, weight.shape[1], n_units, generator)
+            self.bias.zero_()
+            self.bias[n_units : 2 * n_units] = 1.0
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: input (n, n_inputs), hidden and cell state (n, n_units) → the new ones."""
+        no_bias: Tensor = self.no_bias  # type: ignore[assignment]
+        return torch.lstm_cell(x, (h, c), self.input_weight, self.hidden_weight, self.bias, no_bias)
+
+
+def glorot_uniform(weight: Tensor, n_in: int, n_out: int, generator: torch.Generator) -> None:
+    """Fill `weight` uniformly in ± √(6 / (n_in + n_out)) (Glorot & Bengio 2010)."""
+    bound = math.sqrt(6.0 / (n_in + n_out))
+    weight.uniform_(-bound, bound, generator=generator)
+
+
+def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Leave out a share `rate` of the coordinates and scale the rest up; no generator, no dropout."""
+    if rate == 0.0 or generator is None:
+        return x
+    keep = 1.0 - rate
+    return x * torch.empty_like(x).bernoulli_(keep, generator=generator).mul_(1.0 / keep)
+
+
+class SessionEncoder(nn.Module):
+    """Items in, query vector out. See the module's text for the form of a score."""
+
+    def __init__(self, config: EncoderConfig, n_items: int, seed: int = 0) -> None:
+        super().__init__()
+        if n_items < 1:
+            raise ValueError("an encoder needs at least one item")
+        self.config = config
+        self.n_items = n_items
+        dim, n_units = config.embedding_dim, config.n_units
+        self.items = nn.Parameter(torch.empty(n_items, dim))
+        self.output_items = None if config.shared_embeddings else nn.Parameter(torch.empty(n_items, dim))
+        self.bias = nn.Parameter(torch.zeros(n_items)) if config.output_bias else None
+        self.log_scale = nn.Parameter(torch.zeros(())) if config.normalized else None
+        self.layers = nn.ModuleList(
+            LSTMLayer(dim if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
+        )
+        self.projection = None if dim == n_units else nn.Parameter(torch.empty(dim, n_units))
+        self._serving_items: Tensor | None = None
+        self.reset_parameters(torch.Generator().manual_seed(seed))
+
+    @property
+    def state_dim(self) -> int:
+        """Width of one session's state: hidden and cell state of every layer, one after the other."""
+        return 2 * self.config.n_layers * self.config.n_units
+
+    @property
+    def query_dim(self) -> int:
+        """Width of a query and of an item vector."""
+        return self.config.embedding_dim + (1 if self.bias is not None else 0)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw new weights."""
+        config = self.config
+        with torch.no_grad():
+            for table in self.item_tables():
+                # The bound must not shrink with the catalogue: a table of a million items would start
+                # at lengths that one step of the optimiser wipes out.
+                glorot_uniform(table, config.embedding_dim, config.embedding_dim, generator)
+            if self.bias is not None:
+                self.bias.zero_()
+            if self.log_scale is not None:
+                self.log_scale.fill_(math.log(config.initial_scale))
+            if self.projection is not None:
+                glorot_uniform(self.projection, config.n_units, config.embedding_dim, generator)
+        for layer in self.layers:
+            layer.reset_parameters(generator)  # type: ignore[operator]
+        self._serving_items = None
+
+    def item_tables(self) -> list[nn.Parameter]:
+        """The embedding tables: one when shared, else those of the input and of the output."""
+        return [self.items] if self.output_items is None else [self.items, self.output_items]
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        """Vectors of length 1 where the encoder scores by cosine, unchanged where not."""
+        return F.normalize(vectors, dim=-1) if self.config.normalized else vectors
+
+    # ------------------------------------------------------------------ training
+
+    def unroll(
+        self, inputs: Tensor, keep: Tensor, state: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run a window of steps for many sessions side by side.
+
+        Args:
+            inputs: embeddings of the clicked items; (steps, lanes, embedding_dim)
+            keep: 0 where a new session begins with the step, else 1; (steps, lanes)
+            state: what the window begins with; (lanes, state_dim)
+            generator: draws the dropout; None for no dropout.
+
+        Returns:
+            outputs (steps, lanes, embedding_dim) to be scored, and the state after the window.
+        """
+        config = self.config
+        inputs = dropout(inputs, config.dropout_embedding, generator)
+        parts = list(state.chunk(2 * config.n_layers, dim=1))
+        outputs = []
+        for x, kept in zip(inputs.unbind(0), keep.unsqueeze(-1).unbind(0), strict=True):
+            for i, layer in enumerate(self.layers):
+                h, c = layer(x, parts[2 * i] * kept, parts[2 * i + 1] * kept)
+                parts[2 * i], parts[2 * i + 1] = h, c
+                x = dropout(h, config.dropout_hidden, generator)
+            outputs.append(x)
+        return self.project(torch.stack(outputs)), torch.cat(parts, dim=1)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """From the last hidden state to the space of the item embeddings, of unit length if normalised."""
+        return self.unit(hidden if self.projection is None else F.linear(hidden, self.projection))
+
+    def scale(self) -> Tensor | float:
+        """What cosines are multiplied with; 1 without normalisation."""
+        return 1.0 if self.log_scale is None else self.log_scale.exp()
+
+    # ------------------------------------------------------------------- serving
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and serving; what serving has prepared is forgotten."""
+        self._serving_items = None
+        return super().train(mode)
+
+    def initial_states(self, n: int) -> Float32Array:
+        """States of n sessions without a click; (n, state_dim)."""
+        return np.zeros((n, self.state_dim), dtype=np.float32)
+
+    def advance(self, states: Float32Array, rows: Int64Array) -> Float32Array:
+        """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim)."""
+        with torch.inference_mode():
+            items = self._serving_items
+            if items is None:
+                items = self._serving_items = self.unit(self.items)
+            x = items.index_select(0, torch.from_numpy(rows))
+            parts = torch.from_numpy(states).chunk(2 * self.config.n_layers, dim=1)
+            after: list[Tensor] = []
+            for i, layer in enumerate(self.layers):
+                x, c = layer(x, parts[2 * i], parts[2 * i + 1])
+                after += (x, c)
+            advanced: Float32Array = torch.cat(after, dim=1).numpy()
+            return advanced
+
+    def queries(self, states: Float32Array) -> Float32Array:
+        """Query vectors for the index; (n, state_dim) → (n, query_dim)."""
+        n_units = self.config.n_units
+        with torch.inference_mode():
+            hidden = torch.from_numpy(states)[:, self.state_dim - 2 * n_units : self.state_dim - n_units]
+            query = self.project(hidden)
+            if self.bias is not None:
+                query = F.pad(query, (0, 1), value=1.0)
+            found: Float32Array = (query * self.scale()).contiguous().numpy()
+            return found
+
+    def item_vectors(self) -> Float32Array:
+        """What the index holds; (n_items, query_dim)."""
+        with torch.inference_mode():
+            vectors = self.unit(self.item_tables()[-1])
+            if self.bias is not None:
+                vectors = torch.cat([vectors, (self.bias / self.scale()).unsqueeze(1)], dim=1)
+            return np.array(vectors.numpy(), dtype=np.float32, order="C")
+
+    def with_rows(self, old_rows: Int64Array, seed: int = 0) -> SessionEncoder:
+        """The same network for another catalogue: new row i takes what old row `old_rows[i]` has learnt.
+
+        A new item (-1) begins with fresh weights.
+        """
+        resized = SessionEncoder(self.config, len(old_rows), seed)
+        known = torch.from_numpy(np.flatnonzero(old_rows >= 0))
+        source = torch.from_numpy(old_rows[old_rows >= 0])
+        per_item = {"items", "output_items", "bias"}
+        ours = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, parameter in resized.named_parameters():
+                if name in per_item:
+                    parameter[known] = ours[name][source]
+                else:
+                    parameter.copy_(ours[name])
+        return resized
