@@ -15,7 +15,8 @@ from typing import Any, Self
 import faiss
 import numpy as np
 
-from index.protocol import Float32Array, IndexFileError, Int64Array, checked_queries, padded
+from index.exact import ExactIndex
+from index.protocol import Float32Array, IndexFileError, Int64Array, ItemIndex, checked_queries, padded
 
 HNSW_NEIGHBOURS = 32
 HNSW_BUILD_BREADTH = 200
@@ -133,13 +134,13 @@ def write_flat(vectors: Float32Array, path: Path) -> None:
     faiss.write_index(flat, str(path))
 
 
-def read_stored(path: Path) -> ApproximateIndex | Float32Array:
-    """Read what `save` or `write_flat` wrote: an approximate index, or the vectors of an exact one.
+def load_index(path: Path) -> ItemIndex:
+    """Read a stored index of any kind.
 
     FAISS's parser trusts its input, so check size and SHA-256 of the file before.
 
     Raises:
-        IndexFileError: FAISS cannot read it, or it is an index of another kind.
+        IndexFileError: FAISS cannot read it, or it is an index of another make.
     """
     try:
         stored = faiss.read_index(str(path))
@@ -154,6 +155,5 @@ def read_stored(path: Path) -> ApproximateIndex | Float32Array:
     if isinstance(stored, faiss.IndexIVFFlat):
         return ApproximateIndex("ivf", stored)
     if isinstance(stored, faiss.IndexFlat):
-        vectors: Float32Array = stored.reconstruct_n(0, stored.ntotal)
-        return vectors
+        return ExactIndex(stored.reconstruct_n(0, stored.ntotal))
     raise IndexFileError(f"{path.name} holds a {type(stored).__name__}, which is none of ours")

@@ -1,12 +1,8 @@
-"""Choose the index by the size of the catalogue, and read a stored one back."""
+"""Choose the index by the size of the catalogue."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-
-from index.approximate import ApproximateIndex, read_stored
+from index.approximate import ApproximateIndex
 from index.exact import ExactIndex
 from index.protocol import Float32Array, ItemIndex
 from index.recall import recall_against_exact
@@ -61,13 +57,3 @@ def widen_until(
         if recall >= recall_wished:
             break
     return recall
-
-
-def load_index(path: Path) -> ItemIndex:
-    """Read a stored index of any kind; verify the file's size and SHA-256 before.
-
-    Raises:
-        IndexFileError: it cannot be read or is none of ours.
-    """
-    stored = read_stored(path)
-    return ExactIndex(stored) if isinstance(stored, np.ndarray) else stored

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from index.approximate import write_flat
 from index.protocol import Float32Array, Int64Array, checked_queries, padded
 
 SCORES_AT_ONCE = 1 << 20
@@ -48,6 +47,8 @@ class ExactIndex:
 
     def save(self, path: Path) -> None:
         """Write the vectors as a flat FAISS index, so that a stored index has one form."""
+        from index.approximate import write_flat  # here, because that module builds on this one
+
         write_flat(self._vectors, path)
 
 

@@ -50,7 +50,7 @@ class ItemIndex(Protocol):
         """
 
     def save(self, path: Path) -> None:
-        """Write the index as one file, which `index.build.load_index` reads."""
+        """Write the index as one file, which `index.approximate.load_index` reads."""
 
 
 def checked_queries(queries: Float32Array, dim: int, k: int) -> Float32Array:

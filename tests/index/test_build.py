@@ -6,8 +6,8 @@ import faiss
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex, same_length
-from index.build import build_index, load_index, widen_until
+from index.approximate import ApproximateIndex, load_index, same_length
+from index.build import build_index, widen_until
 from index.exact import ExactIndex
 from index.protocol import IndexFileError
 from index.recall import recall_against_exact

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex
-from index.build import load_index
+from index.approximate import ApproximateIndex, load_index
 from index.exact import ExactIndex
 from index.protocol import NO_ROW, Float32Array, ItemIndex
 
