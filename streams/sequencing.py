@@ -1,0 +1,46 @@
+"""Clicks cut into sessions for a model, by the rule that the worker cuts them by."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.sequences import Sequences
+from model.vocabulary import Vocabulary
+from streams.clickfile import ClickColumns
+from streams.session import gap_exceeded
+
+
+def cut_sessions(clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None) -> Sequences:
+    """Sessions in the order in which they end, each one's clicks in the order given.
+
+    A session is what one session id clicked without a pause longer than ``gap_ms``; None does not cut.
+    Items outside the vocabulary stay, as unknown.
+    """
+    n_clicks = len(clicks)
+    if n_clicks == 0:
+        return Sequences(np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    numbers = _number(clicks.session_ids)
+    by_session = np.argsort(numbers, kind="stable")
+    begins = _begins(numbers[by_session], clicks.time_ms[by_session], gap_ms)
+    starts = np.append(np.flatnonzero(begins), n_clicks)
+    ends_at = by_session[starts[1:] - 1]  # the place of each session's last click
+    cut = Sequences(vocabulary.rows(clicks.item_ids[by_session]), starts)
+    return cut.take(np.argsort(ends_at, kind="stable"))
+
+
+def _number(ids: NDArray[np.object_]) -> NDArray[np.int64]:
+    numbers: dict[str, int] = {}
+    return np.fromiter((numbers.setdefault(id_, len(numbers)) for id_ in ids), dtype=np.int64, count=len(ids))
+
+
+def _begins(numbers: NDArray[np.int64], time_ms: NDArray[np.int64], gap_ms: int | None) -> NDArray[np.bool_]:
+    """Whether each click, in order by session, begins a session."""
+    begins = np.ones(len(numbers), dtype=bool)
+    begins[1:] = numbers[1:] != numbers[:-1]
+    if gap_ms is None:
+        return begins
+    # The latest time so far within each id: a running maximum over ranks lifted above all ids before.
+    times, ranks = np.unique(time_ms, return_inverse=True)
+    lift = numbers * len(times)
+    latest_ms = times[np.maximum.accumulate(ranks + lift) - lift]
+    begins[1:] |= np.asarray(gap_exceeded(latest_ms[:-1], time_ms[1:], gap_ms)) & ~begins[1:]
+    return begins

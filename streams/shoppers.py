@@ -1,0 +1,267 @@
+"""Shoppers made up by a seed: clicks with tastes, habits and fashions, for showing and testing without data.
+
+A shopper comes with a taste (a department and a variant, say camping and green), and at each step either
+goes on to what people look at next after an item of that kind (tents, then sleeping bags), mostly in the
+variant liked, or looks at another popular item of the same kind, or returns to an item seen before, or
+wanders. So the next click can be learnt from the session, popularity alone is right now and then, and
+nobody can be right always. What is popular drifts, so that a model grows old.
+
+Sessions are drawn in blocks with arrays, one column of clicks after the other; the clicks of all of them
+come out in the order of time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.clickfile import ClickColumns
+
+DEPARTMENTS: tuple[tuple[str, ...], ...] = (
+    ("running-shoes", "sport-socks", "running-shorts", "running-shirt", "sports-watch", "water-bottle"),
+    ("tent", "sleeping-bag", "camping-mat", "camping-stove", "headlamp", "hiking-backpack"),
+    ("hiking-boots", "wool-socks", "rain-jacket", "fleece-jacket", "trekking-poles", "thermos"),
+    ("road-bike", "bike-helmet", "bike-lights", "bike-lock", "cycling-gloves", "bike-pump"),
+    ("headphones", "phone-case", "power-bank", "bluetooth-speaker", "charging-cable", "smart-watch"),
+    ("laptop", "laptop-sleeve", "wireless-mouse", "keyboard", "monitor-stand", "webcam"),
+    ("espresso-machine", "coffee-grinder", "milk-jug", "coffee-cups", "kettle", "coffee-beans"),
+    ("frying-pan", "chef-knife", "cutting-board", "cooking-pot", "apron", "spice-rack"),
+    ("armchair", "floor-lamp", "cushion", "throw-blanket", "side-table", "rug"),
+    ("desk", "desk-lamp", "office-chair", "notebook", "fountain-pen", "pen-holder"),
+)
+COLOURS = ("black", "white", "red", "blue", "green", "grey", "navy", "yellow", "pink", "orange")
+STYLES = ("", "classic-", "light-", "compact-", "kids-", "pro-", "retro-", "slim-", "soft-", "urban-")
+
+KINDS = tuple(kind for department in DEPARTMENTS for kind in department)
+DAY_MS = 86_400_000
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class GeneratedClick(NamedTuple):
+    """One click: its time, the session and the item's readable name."""
+
+    time_ms: int
+    session_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How shoppers behave: the chance of each step, and how fast fashions change."""
+
+    follow: float = 0.60  # to an item that people look at next
+    same_kind: float = 0.14  # another item of the kind just seen
+    return_to: float = 0.14  # an item seen before in the session
+    keep_variant: float = 0.80  # following, in the variant of the shopper's taste
+    mean_clicks: float = 6.0  # of one session, two at least
+    popularity_exponent: float = 0.9
+    fashion: float = 0.7  # how far an item's log-popularity swings
+    fashion_period_ms: int = 3 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Items by row: names, kind and variant; and which kinds people look at next after each kind."""
+
+    item_ids: tuple[str, ...]
+    kind: Rows  # int64 (n_items,)
+    variant: Rows  # int64 (n_items,)
+    row_of: Rows  # int64 (n_kinds, n_variants), the item's row, -1 where there is none
+    next_kinds: Rows  # int64 (n_kinds, 4)
+    next_chances: Floats = field(default_factory=lambda: np.array([0.55, 0.25, 0.12, 0.08]))
+
+    @property
+    def n_kinds(self) -> int:
+        """The number of different kinds of item."""
+        return int(self.row_of.shape[0])
+
+
+def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
+    """``n_items`` items named as in ``red-running-shoes``; every kind has about as many variants."""
+    if n_items < 2:
+        raise ValueError(f"a catalogue needs at least 2 items, got {n_items}")
+    n_kinds = min(len(KINDS), max(1, n_items // 4))
+    n_variants = -(-n_items // n_kinds)
+    rows = np.arange(n_items)
+    kind, variant = rows % n_kinds, rows // n_kinds
+    row_of = np.full((n_kinds, n_variants), -1, dtype=np.int64)
+    row_of[kind, variant] = rows
+    names = tuple(_name(int(k), int(v)) for k, v in zip(kind, variant, strict=True))
+    return Catalogue(names, kind, variant, row_of, _next_kinds(n_kinds, rng))
+
+
+def _name(kind: int, variant: int) -> str:
+    number, variant = divmod(variant, len(COLOURS) * len(STYLES))
+    style, colour = divmod(variant, len(COLOURS))
+    return f"{STYLES[style]}{COLOURS[colour]}-{KINDS[kind]}" + (f"-{number + 1}" if number else "")
+
+
+def _next_kinds(n_kinds: int, rng: np.random.Generator) -> Rows:
+    """Three kinds of the same department and one of another, for every kind."""
+    size = len(DEPARTMENTS[0])
+    following = np.empty((n_kinds, 4), dtype=np.int64)
+    for kind in range(n_kinds):
+        first = kind // size * size
+        department = np.arange(first, min(first + size, n_kinds))
+        near = department[np.argsort((department - kind - 1) % size)][:3]
+        following[kind] = rng.integers(n_kinds)
+        following[kind, : len(near)] = near
+    return following
+
+
+def generate_clicks(
+    seed: int,
+    *,
+    n_items: int = 500,
+    n_shoppers: int = 200,
+    clicks_per_s: float = 20.0,
+    start_ms: int = 0,
+    session_prefix: str = "",
+    habits: Habits | None = None,
+) -> Iterator[GeneratedClick]:
+    """Clicks without end, in order of time, the same for the same arguments.
+
+    ``n_shoppers`` are in the shop at any time, so one of them clicks every ``n_shoppers / clicks_per_s``
+    seconds on average. Session ids are the prefix and a running number.
+    """
+    shop = _Shop(seed, n_items, habits or Habits())
+    gap_ms = 1000.0 * n_shoppers / clicks_per_s
+    for times, sessions, rows in _blocks(shop, n_shoppers, gap_ms):
+        names = shop.catalogue.item_ids
+        for time, session, row in zip(times.tolist(), sessions.tolist(), rows.tolist(), strict=True):
+            yield GeneratedClick(start_ms + int(time), f"{session_prefix}{session}", names[row])
+
+
+def generate_columns(
+    seed: int,
+    n_clicks: int,
+    *,
+    n_items: int = 500,
+    n_shoppers: int = 200,
+    clicks_per_s: float = 20.0,
+    start_ms: int = 0,
+    session_prefix: str = "",
+    habits: Habits | None = None,
+) -> ClickColumns:
+    """The first ``n_clicks`` of ``generate_clicks`` as columns, a few million a second."""
+    shop = _Shop(seed, n_items, habits or Habits())
+    gap_ms = 1000.0 * n_shoppers / clicks_per_s
+    blocks, n_drawn = [], 0
+    for block in _blocks(shop, n_shoppers, gap_ms):
+        blocks.append(block)
+        n_drawn += len(block[0])
+        if n_drawn >= n_clicks:
+            break
+    times, sessions, rows = (np.concatenate(parts)[:n_clicks] for parts in zip(*blocks, strict=True))
+    names = np.array(shop.catalogue.item_ids, dtype=object)
+    numbers, inverse = np.unique(sessions, return_inverse=True)
+    session_ids = np.array([f"{session_prefix}{number}" for number in numbers.tolist()], dtype=object)
+    return ClickColumns(session_ids[inverse], names[rows], start_ms + times.astype(np.int64))
+
+
+class _Shop:
+    """The catalogue, what is popular in it at a time, and the next step of many shoppers together."""
+
+    def __init__(self, seed: int, n_items: int, habits: Habits) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.habits = habits
+        self.catalogue = make_catalogue(n_items, self.rng)
+        self._by_kind = np.argsort(self.catalogue.kind, kind="stable")
+        sizes = np.bincount(self.catalogue.kind, minlength=self.catalogue.n_kinds)
+        self._kind_ends = np.cumsum(sizes)
+        ranks = self.rng.permutation(n_items) + 1
+        self._log_popularity = -habits.popularity_exponent * np.log(ranks)
+        self._phase = self.rng.random(n_items)
+        self._cumulated: Floats = np.empty(0)
+        self.set_time(0.0)
+
+    def set_time(self, time_ms: float) -> None:
+        """Make popular what is popular then."""
+        swing = np.sin(2 * np.pi * (time_ms / self.habits.fashion_period_ms + self._phase))
+        popularity = np.exp(self._log_popularity + self.habits.fashion * swing)
+        self._cumulated = np.concatenate(([0.0], np.cumsum(popularity[self._by_kind])))
+
+    def popular(self, n: int) -> Rows:
+        """``n`` rows drawn by popularity from everything."""
+        return self._draw(np.zeros(n), np.full(n, self._cumulated[-1]))
+
+    def popular_of_kind(self, kinds: Rows) -> Rows:
+        """One row for each kind, drawn by popularity."""
+        ends = self._cumulated[self._kind_ends[kinds]]
+        starts = np.where(kinds > 0, self._cumulated[self._kind_ends[kinds - 1]], 0.0)
+        return self._draw(starts, ends)
+
+    def _draw(self, low: Floats, high: Floats) -> Rows:
+        point = low + self.rng.random(len(low)) * (high - low)
+        place = np.searchsorted(self._cumulated, point, side="right") - 1
+        rows: Rows = self._by_kind[np.minimum(place, len(self._by_kind) - 1)]
+        return rows
+
+    def steps(self, seen: Rows, tastes: Rows) -> Rows:
+        """The next row for each session: ``seen`` is (sessions, clicks so far), ``tastes`` their variants."""
+        habits, n = self.habits, len(seen)
+        last = seen[:, -1]
+        kinds = self.catalogue.kind[last]
+        step = self.rng.random(n)
+        rows = self.popular(n)  # who wanders
+        edges = np.cumsum([habits.follow, habits.same_kind, habits.return_to])
+        following, same = step < edges[0], (step >= edges[0]) & (step < edges[1])
+        returning = (step >= edges[1]) & (step < edges[2])
+        rows[following] = self._follow(kinds[following], tastes[following])
+        rows[same] = self.popular_of_kind(kinds[same])
+        column = self.rng.integers(seen.shape[1], size=n)
+        rows[returning] = seen[np.arange(n), column][returning]
+        return rows
+
+    def _follow(self, kinds: Rows, tastes: Rows) -> Rows:
+        catalogue = self.catalogue
+        pick = np.searchsorted(np.cumsum(catalogue.next_chances)[:-1], self.rng.random(len(kinds)))
+        kinds = catalogue.next_kinds[kinds, pick]
+        liked = catalogue.row_of[kinds, tastes]
+        keep = (self.rng.random(len(kinds)) < self.habits.keep_variant) & (liked >= 0)
+        return np.where(keep, liked, self.popular_of_kind(kinds))
+
+
+_Block = tuple[Floats, Rows, Rows]  # times in ms, session numbers, rows; in order of time
+
+
+def _blocks(shop: _Shop, n_shoppers: int, gap_ms: float, n_sessions: int = 2048) -> Iterator[_Block]:
+    """Blocks of clicks in order of time; a click waits until no later session can come before it."""
+    between_ms = shop.habits.mean_clicks * gap_ms / n_shoppers  # from one shopper's entry to the next one's
+    first, opened_ms = 0, 0.0
+    waiting: _Block = (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    while True:
+        shop.set_time(opened_ms)
+        entries = opened_ms + np.cumsum(shop.rng.exponential(between_ms, n_sessions))
+        if first == 0:  # the shop opens with shoppers in it
+            entries = np.sort(np.concatenate([shop.rng.random(n_shoppers) * gap_ms, entries]))
+        drawn = _sessions(shop, entries, first, gap_ms)
+        times, sessions, rows = (np.concatenate(pair) for pair in zip(waiting, drawn, strict=True))
+        first, opened_ms = first + len(entries), float(entries[-1])
+        order = np.argsort(times, kind="stable")
+        ready, later = np.split(order, [int(np.searchsorted(times[order], opened_ms))])
+        waiting = (times[later], sessions[later], rows[later])
+        yield times[ready], sessions[ready], rows[ready]
+
+
+def _sessions(shop: _Shop, entries: Floats, first: int, gap_ms: float) -> _Block:
+    """All clicks of the sessions that begin at ``entries``."""
+    n = len(entries)
+    lengths = 1 + shop.rng.geometric(1 / max(shop.habits.mean_clicks - 1, 1.0), n)
+    lengths = np.minimum(lengths, 40)
+    seen = np.empty((n, int(lengths.max())), dtype=np.int64)
+    seen[:, 0] = shop.popular(n)
+    tastes = shop.catalogue.variant[seen[:, 0]]
+    for column in range(1, seen.shape[1]):
+        running = np.flatnonzero(lengths > column)
+        seen[running, column] = shop.steps(seen[running, :column], tastes[running])
+    gaps = shop.rng.gamma(2.0, gap_ms / 2.0, seen.shape)
+    gaps[:, 0] = 0.0
+    times = entries[:, None] + np.cumsum(gaps, axis=1)
+    inside = np.arange(seen.shape[1]) < lengths[:, None]
+    numbers = np.broadcast_to(first + np.arange(n)[:, None], seen.shape)
+    return times[inside], numbers[inside].copy(), seen[inside]
