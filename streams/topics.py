@@ -64,8 +64,8 @@ def wished_topics(names: TopicNames, clicks_partitions: int, n_brokers: int) -> 
     """Return all topics as they should be on a cluster of ``n_brokers``.
 
     Retention and compaction work on closed segments only, so each topic closes its segments in time: with
-    Kafka's 7 days or 1 GiB a day's recommendations would stay for a week, and the changelog would be compacted
-    so late that a new worker reads every state that a session ever had.
+    Kafka's 7 days or 1 GiB a day's recommendations would stay for a week, and the changelog would be
+    compacted so late that a new worker reads every state that a session ever had.
     """
     replication = min(MAX_REPLICATION, n_brokers)
     # With two copies a demand for both would stop all writes as soon as one broker is away.
@@ -105,39 +105,30 @@ def wished_topics(names: TopicNames, clicks_partitions: int, n_brokers: int) -> 
 def create_topics(
     connection: KafkaConnection, names: TopicNames, clicks_partitions: int
 ) -> list[TopicReport]:
-    """Make the topics that are absent, wait until they can be used, and report on all; existing ones stay as they are.
+    """Make the topics that are absent, wait until they can be used, and report on all of them.
 
-    Raises BrokerUnreachable, and TopicError where the cluster refuses.
+    Existing ones stay as they are. Raises BrokerUnreachable, and TopicError where the cluster refuses.
     """
-    with open_admin(connection) as admin:
-        try:
-            wished = wished_topics(names, clicks_partitions, _count_brokers(admin))
-            before = topic_states(admin, (topic.name for topic in wished))
-            absent = [topic for topic in wished if topic.name not in before]
-            if absent:
-                _create(admin, absent)
-            return [
-                TopicReport(report.wished, report.exists, report.wished in absent, report.differences)
-                for report in _compare(admin, wished)
-            ]
-        except KafkaError as error:
-            raise TopicError(f"cannot create topics on {connection.bootstrap_servers}: {error}") from error
+    with _admin(connection) as admin:
+        wished = wished_topics(names, clicks_partitions, _count_brokers(admin))
+        before = topic_states(admin, (topic.name for topic in wished))
+        absent = [topic for topic in wished if topic.name not in before]
+        if absent:
+            _create(admin, absent)
+        return [replace(report, created=report.wished in absent) for report in _compare(admin, wished)]
 
 
 def inspect_topics(
     connection: KafkaConnection, names: TopicNames, clicks_partitions: int
 ) -> list[TopicReport]:
     """Report on all topics and change nothing; raises BrokerUnreachable."""
-    with open_admin(connection) as admin:
-        try:
-            return _compare(admin, wished_topics(names, clicks_partitions, _count_brokers(admin)))
-        except KafkaError as error:
-            raise TopicError(f"cannot describe topics on {connection.bootstrap_servers}: {error}") from error
+    with _admin(connection) as admin:
+        return _compare(admin, wished_topics(names, clicks_partitions, _count_brokers(admin)))
 
 
 def require_topics(connection: KafkaConnection, *names: str) -> dict[str, TopicState]:
     """Return the state of these topics; raises TopicError naming the first that is absent, and the remedy."""
-    with open_admin(connection) as admin:
+    with _admin(connection) as admin:
         states = topic_states(admin, names)
     for name in names:
         if name not in states:

@@ -1,0 +1,210 @@
+"""Every setting of the product: what it means, what it may be, its default.
+
+Defaults < ``nextclick.toml`` in the current folder < ``NEXTCLICK_…`` environment < command-line flags.
+``docs/settings.md`` is printed from here by ``nextclick settings --markdown``, and a test compares the two.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.errors import NextclickError
+from streams.kafka import KafkaConnection
+from streams.topics import TopicNames
+
+ENV_PREFIX = "NEXTCLICK_"
+FILE_NAME = "nextclick.toml"
+
+_NAME = r"^[A-Za-z0-9._-]{1,200}$"
+_NAME_MAY_BE = "1 to 200 letters, digits, '.', '_' or '-'"
+_ADDRESS = r"(\[[0-9a-fA-F:]+\]|[^\s,:/]+):\d{1,5}"
+_ADDRESSES = rf"^{_ADDRESS}(,{_ADDRESS})*$"
+
+
+class SettingsError(NextclickError):
+    """A setting that cannot be used, named together with its value and what it may be."""
+
+
+def _setting(default: Any, group: str, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    extra: dict[str, Any] = {"group": group} | ({"may_be": may_be} if may_be else {})
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+def _kafka(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    return _setting(default, "Kafka", description, may_be, **limits)
+
+
+def _topic(default: str, description: str) -> Any:
+    return _setting(default, "Topics", description, _NAME_MAY_BE, pattern=_NAME)
+
+
+def _serving(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    return _setting(default, "Serving", description, may_be, **limits)
+
+
+def _training(default: Any, description: str, **limits: Any) -> Any:
+    return _setting(default, "Training", description, **limits)
+
+
+class Settings(BaseSettings):
+    """All settings, checked; make one with ``deploy.settings_sources.load_settings``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
+    home: Path = _setting(
+        Path(".nextclick"),
+        "Files",
+        "Folder of all local files: the local broker's data, workers, snapshots.",
+        "a folder",
+    )
+    snapshots: str | None = _setting(
+        None,
+        "Files",
+        "Where snapshots are kept; `snapshots` in the home folder unless set.",
+        "a folder, or a URL that fsspec opens (s3://…)",
+    )
+    keep_snapshots: int = _setting(5, "Files", "How many of the newest snapshots a trainer keeps.", ge=1)
+
+    bootstrap_servers: str = _kafka(
+        "127.0.0.1:9092",
+        "Kafka's addresses. Once set, no local broker is started: this cluster is used.",
+        "host:port, several separated by commas",
+        pattern=_ADDRESSES,
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = _kafka(
+        "PLAINTEXT", "What the brokers' listener speaks."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = _kafka(
+        None, "How to log in; needed with SASL_PLAINTEXT and SASL_SSL."
+    )
+    sasl_username: str | None = _kafka(None, "The user to log in as.", "a user name")
+    sasl_password: SecretStr | None = _kafka(
+        None, "The password; on a shared machine better in a file.", "a password"
+    )
+    sasl_password_file: Path | None = _kafka(None, "A file that holds only the password.", "a file")
+    ssl_cafile: Path | None = _kafka(None, "Certificates of the authorities to trust, PEM.", "a file")
+    ssl_certfile: Path | None = _kafka(None, "The client's own certificate, PEM.", "a file")
+    ssl_keyfile: Path | None = _kafka(None, "The key of the client's certificate, PEM.", "a file")
+
+    clicks_topic: str = _topic("clicks", "Where clicks come from.")
+    recommendations_topic: str = _topic("recommendations", "Where recommendations go.")
+    rejected_clicks_topic: str = _topic("rejected-clicks", "Where records go that are no valid clicks.")
+    snapshots_topic: str = _topic("snapshots", "Where trainers announce snapshots to workers.")
+    clicks_partitions: int = _setting(
+        8, "Topics", "Partitions of a new clicks topic: as many workers can share it.", ge=1, le=10_000
+    )
+
+    group: str = _serving(
+        "nextclick", "The workers' consumer group; names their changelog too.", _NAME_MAY_BE, pattern=_NAME
+    )
+    alias: str = _serving(
+        "production", "Which announced snapshot to serve and to train.", _NAME_MAY_BE, pattern=_NAME
+    )
+    top_k: int = _serving(20, "Items in a recommendation.", ge=1, le=1_000)
+    repeat_items: Literal["not-last", "all", "none"] = _serving(
+        "not-last",
+        "Which of the session's own items may be recommended: all but the one just clicked, all, none.",
+    )
+    session_gap_minutes: float = _serving(30, "Pause after which a session starts afresh.", gt=0)
+    session_expiry_hours: float = _serving(
+        24, "How long an idle session is kept, by the arrival of clicks.", gt=0
+    )
+    start_at: Literal["gap", "earliest", "latest"] = _serving(
+        "gap",
+        "Where a new group begins: at clicks that arrived within the session gap, at the first, at new ones.",
+    )
+    max_batch: int = _serving(500, "Most clicks answered together.", ge=1, le=100_000)
+    watchdog_seconds: float = _serving(60, "A worker that lags and stands still this long ends itself.", gt=0)
+    recovery_deadline_seconds: float = _serving(
+        60, "A worker whose recovery stands still this long ends itself.", gt=0
+    )
+    stop_wait_seconds: float = _serving(
+        10, "How long the batch in hand may take to finish on a stop or rebalance.", ge=0
+    )
+    metrics_host: str = _serving(
+        "127.0.0.1", "Address that /live, /ready and /metrics listen on.", "an address"
+    )
+    metrics_port: int = _serving(
+        0, "Port of /live, /ready and /metrics; 0 takes a free one.", ge=0, le=65_535
+    )
+
+    window_days: float = _training(7, "Clicks that arrived in this many last days are trained on.", gt=0)
+    min_clicks: int = _training(1_000, "Fewer clicks than this are not trained on.", ge=1)
+    min_sessions: int = _training(200, "Fewer sessions than this are not trained on.", ge=1)
+    units: int | None = _training(None, "Width of the LSTM.", ge=1, le=4_096)
+    layers: int | None = _training(None, "LSTM layers.", ge=1, le=8)
+    dropout_embedding: float | None = _training(None, "Dropout of the items' vectors.", ge=0, lt=1)
+    dropout_hidden: float | None = _training(None, "Dropout after each LSTM layer.", ge=0, lt=1)
+    epochs: int | None = _training(None, "Passes through the clicks.", ge=1, le=1_000)
+    batch_size: int | None = _training(None, "Sessions trained side by side.", ge=1, le=100_000)
+    learning_rate: float | None = _training(None, "Step of the optimiser.", gt=0)
+    seed: int | None = _training(None, "Start of the random numbers.", ge=0)
+
+    @model_validator(mode="after")
+    def _login_is_complete(self) -> Self:
+        uses_sasl = self.security_protocol.startswith("SASL_")
+        login = {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_username": self.sasl_username,
+            "sasl_password or sasl_password_file": self.sasl_password or self.sasl_password_file,
+        }
+        for name, value in login.items():
+            if uses_sasl and value is None:
+                raise ValueError(f"security_protocol = {self.security_protocol} needs {name} too")
+        if not uses_sasl and self.sasl_mechanism is not None:
+            wanted = "SASL_PLAINTEXT or SASL_SSL"
+            raise ValueError(f"sasl_mechanism = {self.sasl_mechanism} needs security_protocol = {wanted} too")
+        if self.sasl_password is not None and self.sasl_password_file is not None:
+            raise ValueError("sasl_password and sasl_password_file are both set; keep one of them")
+        return self
+
+    @property
+    def names_a_cluster(self) -> bool:
+        """Whether somebody said where Kafka is, so that no local broker is to be started."""
+        return "bootstrap_servers" in self.model_fields_set
+
+    @property
+    def snapshots_location(self) -> str:
+        """The folder or URL that snapshots are kept in."""
+        return self.snapshots if self.snapshots is not None else str(self.home / "snapshots")
+
+    def topics(self) -> TopicNames:
+        """Return the names of all topics."""
+        return TopicNames(
+            clicks=self.clicks_topic,
+            recommendations=self.recommendations_topic,
+            rejected_clicks=self.rejected_clicks_topic,
+            snapshots=self.snapshots_topic,
+            sessions_changelog=f"{self.group}-sessions-changelog",
+        )
+
+    def connection(self) -> KafkaConnection:
+        """Return how to reach Kafka; raises SettingsError if the password's file cannot be read."""
+        return KafkaConnection(
+            bootstrap_servers=self.bootstrap_servers,
+            security_protocol=self.security_protocol,
+            sasl_mechanism=self.sasl_mechanism,
+            sasl_username=self.sasl_username,
+            sasl_password=self._password(),
+            ssl_cafile=_text(self.ssl_cafile),
+            ssl_certfile=_text(self.ssl_certfile),
+            ssl_keyfile=_text(self.ssl_keyfile),
+        )
+
+    def _password(self) -> str | None:
+        if self.sasl_password_file is None:
+            return self.sasl_password.get_secret_value() if self.sasl_password is not None else None
+        try:
+            return self.sasl_password_file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"sasl_password_file = {self.sasl_password_file} cannot be read: {error}"
+            ) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser())
