@@ -1,9 +1,9 @@
 """The command ``nextclick``: finds the command asked for, and turns every failure into one line.
 
 A command lives in ``deploy/cli/<name>.py`` and is entered in ``COMMANDS`` with its one-line summary. Its
-module has either a function ``command`` or, for several sub-commands, a ``typer.Typer`` called ``app``; functions
-take the shared options by ``@takes_settings(…)`` (see ``deploy.cli.options``). The module is imported only when
-its command runs, so that ``nextclick --help`` does not wait for torch or Faust.
+module has either a function ``command`` or, for several sub-commands, a ``typer.Typer`` called ``app``;
+functions take the shared options by ``@takes_settings(…)`` (see ``deploy.cli.options``). The module is
+imported only when its command runs, so that ``nextclick --help`` does not wait for torch or Faust.
 
 A command returns when it is done (exit 0) and raises a ``NextclickError`` whose text is the one line to show
 (exit 1), or ``typer.BadParameter`` for wrong usage (exit 2). ``raise typer.Exit(code)`` ends it silently.

@@ -7,8 +7,8 @@ A command names the further settings it takes as flags and receives the checked 
         settings: Settings, output: Output, name: Annotated[str, typer.Option(help="…")] = "a"
     ) -> None:
 
-The decorator replaces ``settings`` and ``output`` (and ``origins``, where each value came from) in the signature
-by the flags. Shared flags may stand before the command or after it; after it wins.
+The decorator replaces ``settings`` and ``output`` (and ``origins``, where each value came from) in the
+signature by the flags. Shared flags may stand before the command or after it; after it wins.
 """
 
 import functools

@@ -15,10 +15,10 @@ from deploy.settings_sources import flag_of, may_be, shown, variable_of
 MARKDOWN_HEAD = """\
 # Settings
 
-Defaults < `nextclick.toml` in the current folder < environment variables < flags. In `nextclick.toml` a setting
-stands under its own name: `top_k = 10`. Each command takes the flags of the settings it uses; the flags under Kafka
-and `--home` go with every command, before or after its name. `nextclick settings` shows the values in force and
-where each came from.
+Defaults < `nextclick.toml` in the current folder < environment variables < flags. In `nextclick.toml` a
+setting stands under its own name: `top_k = 10`. Each command takes the flags of the settings it uses; the
+flags under Kafka and `--home` go with every command, before or after its name. `nextclick settings` shows
+the values in force and where each came from.
 
 Written by `nextclick settings --markdown`; a test compares.
 """
