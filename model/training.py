@@ -1,0 +1,198 @@
+"""Training: session-parallel windows, truncated back-propagation, full or sampled softmax.
+
+The state is carried over inside a session, set to zero where one begins, and detached between windows.
+Small catalogues are scored in full; for others a step only touches the rows of its own clicks and of the
+sampled negatives, so that its cost does not grow with the catalogue.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from model.allocator import keep_freed_memory
+from model.batching import IDLE, Lanes, lay_out
+from model.encoder import EncoderConfig, SessionEncoder
+from model.sequences import Sequences
+from model.training_config import TrainingConfig, TrainingError
+from model.update import Updater
+
+__all__ = ["OnProgress", "Progress", "TrainingConfig", "TrainingError", "continue_training", "train"]
+
+PROGRESS_EVERY_S = 0.2
+CONTINUED_RATE = 0.2
+"""Share of the learning rate at which a trained model goes through the newest sessions."""
+
+
+class Progress(NamedTuple):
+    """How far training is; `loss` is a moving average and `clicks_per_s` the speed since the start."""
+
+    epoch: int
+    n_epochs: int
+    clicks_done: int
+    clicks_total: int
+    loss: float
+    clicks_per_s: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def train(
+    sequences: Sequences,
+    n_items: int,
+    encoder_config: EncoderConfig | None = None,
+    training_config: TrainingConfig | None = None,
+    *,
+    encoder: SessionEncoder | None = None,
+    on_progress: OnProgress | None = None,
+) -> SessionEncoder:
+    """Train an encoder on sessions, oldest first.
+
+    Args:
+        sequences: unknown clicks are passed over.
+        n_items: size of the catalogue.
+        encoder_config: shape of a new encoder; not looked at where `encoder` is given.
+        training_config: how to train.
+        encoder: where to start from, trained in place; its rows must be those of the sequences
+            (`SessionEncoder.with_rows` brings an older one to a new catalogue).
+        on_progress: called several times a second and at the end.
+
+    Returns:
+        The encoder, ready to serve. Torch uses as many threads as the caller has set.
+
+    Raises:
+        TrainingError: no session has two known clicks, or the loss is no longer finite.
+    """
+    config = training_config or TrainingConfig()
+    if encoder is None:
+        encoder = SessionEncoder(encoder_config or EncoderConfig(), n_items, config.seed)
+    if encoder.n_items != n_items:
+        raise TrainingError(f"the encoder knows {encoder.n_items} items, the catalogue has {n_items}")
+    return _Run(encoder, sequences, config, on_progress).train()
+
+
+def continue_training(
+    encoder: SessionEncoder,
+    newest: Sequences,
+    training_config: TrainingConfig | None = None,
+    *,
+    older: Sequences | None = None,
+    on_progress: OnProgress | None = None,
+) -> SessionEncoder:
+    """One pass through the newest sessions, as before publishing a model that was measured without them.
+
+    Args:
+        encoder: changed in place.
+        newest: the sessions it has not seen.
+        training_config: as it was trained with; one epoch is made of it, at a fifth of its learning rate.
+        older: sessions it has seen. As many of them as there are new ones, evenly spread, are played
+            among the new ones, because a model trained on new clicks alone forgets.
+        on_progress: as for `train`.
+    """
+    config = training_config or TrainingConfig()
+    once = replace(config, n_epochs=1, learning_rate=config.learning_rate * CONTINUED_RATE)
+    sessions = newest if older is None else _interleave(newest, older)
+    if sessions.drop_unknown(min_length=2).n_targets == 0:
+        return encoder.eval()
+    return _Run(encoder, sessions, once, on_progress).train()
+
+
+class _Run:
+    """One run over the sessions: its schedule, its lanes and its progress."""
+
+    def __init__(
+        self,
+        encoder: SessionEncoder,
+        sequences: Sequences,
+        config: TrainingConfig,
+        on_progress: OnProgress | None,
+    ) -> None:
+        known = sequences.drop_unknown(min_length=2)
+        if known.n_targets == 0:
+            raise TrainingError("no session has two clicks on known items")
+        n_lanes, n_steps = lanes_for(known, config)
+        self._lanes = lay_out(known, n_lanes)
+        self._n_steps = n_steps
+        self._encoder = encoder
+        self._config = config
+        self._on_progress = on_progress or (lambda progress: None)
+        counts = np.bincount(known.rows, minlength=encoder.n_items)
+        self._updater = Updater(encoder, counts, config)
+
+    def train(self) -> SessionEncoder:
+        """Make all updates."""
+        keep_freed_memory()
+        torch.set_flush_denormal(True)  # without it an epoch can take 20 times longer
+        config, encoder = self._config, self._encoder.train()
+        n_updates = config.n_epochs * -(-len(self._lanes.inputs) // self._n_steps)
+        progress = _Reporter(self._lanes, config.n_epochs, self._on_progress)
+        update = 0
+        for epoch in range(1, config.n_epochs + 1):
+            state = torch.zeros(self._lanes.inputs.shape[1], encoder.state_dim)
+            for window in self._lanes.windows(self._n_steps):
+                rate = config.learning_rate * schedule(update / n_updates, config)
+                loss, state = self._updater.update(window, state, rate)
+                update += 1
+                progress.add(epoch, int((window.targets != IDLE).sum()), loss)
+        progress.report()
+        return encoder.eval()
+
+
+class _Reporter:
+    """Passes progress on, a few times a second."""
+
+    def __init__(self, lanes: Lanes, n_epochs: int, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._started = self._reported = time.perf_counter()
+        self._latest = Progress(1, n_epochs, 0, n_epochs * lanes.n_pairs, math.nan, 0.0)
+
+    def add(self, epoch: int, n_clicks: int, loss: float) -> None:
+        """Count an update's clicks and report if it is time."""
+        now = time.perf_counter()
+        before = self._latest
+        done = before.clicks_done + n_clicks
+        smooth = loss if math.isnan(before.loss) else 0.98 * before.loss + 0.02 * loss
+        speed = done / max(now - self._started, 1e-9)
+        self._latest = before._replace(epoch=epoch, clicks_done=done, loss=smooth, clicks_per_s=speed)
+        if now - self._reported >= PROGRESS_EVERY_S:
+            self._reported = now
+            self.report()
+
+    def report(self) -> None:
+        """Pass on where training stands."""
+        self._on_progress(self._latest)
+
+
+def lanes_for(sequences: Sequences, config: TrainingConfig) -> tuple[int, int]:
+    """Lanes and steps: as configured, but on a small log so few that an epoch has about 100 updates."""
+    pairs_per_update = max(sequences.n_targets // 100, 16)
+    n_steps = config.n_steps
+    return min(config.n_lanes, max(pairs_per_update // n_steps, 4)), n_steps
+
+
+def schedule(done: float, config: TrainingConfig) -> float:
+    """Share of the learning rate when a share `done` of the updates is made: up a line, down a cosine."""
+    if done < config.warm_up:
+        return (done + 1e-3) / (config.warm_up + 1e-3)
+    fallen = (done - config.warm_up) / max(1.0 - config.warm_up, 1e-9)
+    return config.final_share + (1.0 - config.final_share) * 0.5 * (1.0 + math.cos(math.pi * fallen))
+
+
+def _interleave(newest: Sequences, older: Sequences) -> Sequences:
+    """The new sessions, each after one of the older ones, these evenly spread over all of them."""
+    n_older = min(len(newest), len(older))
+    spread = np.linspace(0, len(older) - 1, n_older).round().astype(np.int64)
+    rehearsed = older.take(spread)
+    together = Sequences(
+        np.concatenate([rehearsed.rows, newest.rows]),
+        np.concatenate([rehearsed.starts, newest.starts[1:] + rehearsed.n_clicks]),
+    )
+    position = np.concatenate([np.linspace(0, len(newest), n_older, endpoint=False), np.arange(len(newest))])
+    return together.take(np.argsort(position, kind="stable"))

@@ -1,0 +1,57 @@
+"""The settings of a training run; the defaults are meant for any log, not tuned to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TrainingError(ValueError):
+    """Training that cannot begin or go on; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How the weights are found.
+
+    Attributes:
+        n_epochs: passes over the sessions.
+        n_lanes: sessions side by side; fewer on small logs, see `lanes_for`.
+        n_steps: steps of a window, which is how far gradients flow back and what one update is made of.
+        optimizer: "adam" or "adagrad" (with `momentum`).
+        learning_rate: at the peak; it rises over the first `warm_up` share of the updates and then falls
+            along a cosine to `final_share` of itself.
+        loss: "cross-entropy" or "bpr-max".
+        label_smoothing: share of the label spread over all candidates (cross-entropy).
+        bpr_regularization: λ of BPR-max.
+        full_softmax_up_to: catalogues up to this size are scored in full.
+        n_negatives: items drawn per update beside the batch's own, in larger catalogues.
+        alpha: they are drawn by popularity^alpha.
+        log_q: strength of the correction for how candidates were drawn.
+        seed: of the weights, the dropout and the samples.
+    """
+
+    n_epochs: int = 8
+    n_lanes: int = 64
+    n_steps: int = 4
+    optimizer: str = "adam"
+    learning_rate: float = 5e-3
+    momentum: float = 0.3
+    warm_up: float = 0.05
+    final_share: float = 0.02
+    loss: str = "cross-entropy"
+    label_smoothing: float = 0.05
+    bpr_regularization: float = 1.0
+    full_softmax_up_to: int = 5_000
+    n_negatives: int = 2_048
+    alpha: float = 0.75
+    log_q: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        if self.optimizer not in ("adam", "adagrad"):
+            raise TrainingError(f"optimizer must be adam or adagrad, not {self.optimizer!r}")
+        if self.loss not in ("cross-entropy", "bpr-max"):
+            raise TrainingError(f"loss must be cross-entropy or bpr-max, not {self.loss!r}")
+        if min(self.n_epochs, self.n_lanes, self.n_steps, self.n_negatives) < 1:
+            raise TrainingError("n_epochs, n_lanes, n_steps and n_negatives must be at least 1")
