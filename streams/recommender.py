@@ -29,6 +29,13 @@ class RepeatItems(StrEnum):
     NONE = "none"
 
 
+class SessionRef(NamedTuple):
+    """A session where it lives: offsets are comparable only within a partition."""
+
+    partition: int
+    session_id: str
+
+
 class Arrival(NamedTuple):
     """A click and where it stands on the ``clicks`` topic."""
 
@@ -37,6 +44,11 @@ class Arrival(NamedTuple):
     offset: int
     append_ms: int
 
+    @property
+    def session(self) -> SessionRef:
+        """The session that the click belongs to."""
+        return SessionRef(self.partition, self.click.session_id)
+
 
 class Answers(NamedTuple):
     """What a batch came to: sessions to store, and a recommendation per click that was no replay.
@@ -44,7 +56,7 @@ class Answers(NamedTuple):
     ``recommendations`` stand in the order of the batch's clicks.
     """
 
-    sessions: dict[str, Session]
+    sessions: dict[SessionRef, Session]
     recommendations: list[Recommendation]
     n_replays: int
     n_rebuilt: int
@@ -101,22 +113,22 @@ class Recommender:
         self._popular_scores = (counts[: self._n_candidates] / max(1, int(counts.sum()))).round(6).tolist()
 
     def answer(
-        self, arrivals: Sequence[Arrival], sessions: Mapping[str, Session], *, created_ms: int
+        self, arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], *, created_ms: int
     ) -> Answers:
         """Fold the clicks, in their order, into their sessions and answer each of them.
 
         ``sessions`` holds the stored record of every session that has one. A click at or below its
         session's offset is a replay: it was answered before, and is counted and skipped.
         """
-        lines: dict[str, _Line] = {}
+        lines: dict[SessionRef, _Line] = {}
         rounds: list[list[_Step]] = []  # the n-th click of every session stands in round n
         pending: list[_Pending] = []
         for arrival in arrivals:
-            session_id = arrival.click.session_id
-            line = lines.get(session_id) or self._open(len(lines), sessions.get(session_id))
+            ref = arrival.session
+            line = lines.get(ref) or self._open(len(lines), sessions.get(ref))
             if arrival.offset <= line.session.offset:
                 continue
-            lines[session_id] = line
+            lines[ref] = line
             if line.n_clicks == len(rounds):
                 rounds.append([])
             rounds[line.n_clicks].append(self._fold(line, arrival, pending))
@@ -160,7 +172,7 @@ class Recommender:
         rows = (self._vocabulary.row(item.item_id) for item in session.items)
         return frozenset(row for row in rows if row is not None)
 
-    def _load_states(self, lines: Mapping[str, _Line]) -> States:
+    def _load_states(self, lines: Mapping[SessionRef, _Line]) -> States:
         """Lay the stored states out in one matrix; new and stale sessions start from the initial one."""
         states = self._encoder.initial_states(len(lines))
         stored = [line for line in lines.values() if line.stored is not None and line.rebuild_rows is None]
@@ -193,7 +205,7 @@ class Recommender:
         moved = self._encoder.advance(states[lines], np.array(rows, dtype=np.int64))
         states[lines] = moved.astype(STATE_DTYPE)
 
-    def _close(self, lines: Mapping[str, _Line], states: States) -> dict[str, Session]:
+    def _close(self, lines: Mapping[SessionRef, _Line], states: States) -> dict[SessionRef, Session]:
         version = self.snapshot.version
         stored = states.astype(STATE_DTYPE)
         return {id_: line.session.close(version, stored[line.at].tobytes()) for id_, line in lines.items()}
@@ -211,13 +223,14 @@ class Recommender:
             found = dict(zip(known, zip(rows.tolist(), rounded.tolist(), strict=True), strict=True))
         popular = (list(range(self._n_candidates)), self._popular_scores)
         return [
-            self._recommendation(click, *found.get(n, popular), created_ms) for n, click in enumerate(pending)
+            self._recommendation(click, found.get(n, popular), created_ms) for n, click in enumerate(pending)
         ]
 
     def _recommendation(
-        self, pending: _Pending, rows: list[int], scores: list[float], created_ms: int
+        self, pending: _Pending, found: tuple[list[int], list[float]], created_ms: int
     ) -> Recommendation:
         arrival, item_ids, excluded = pending.arrival, self._vocabulary.item_ids, pending.excluded
+        rows, scores = found
         click = arrival.click
         items = [
             ScoredItem(item_ids[row], score)

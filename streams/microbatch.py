@@ -1,0 +1,123 @@
+"""What a micro-batch goes through before Kafka sees anything of it: decoded, bounded, a bad click isolated.
+
+Pure functions over Faust's messages, of which only key, value, time, topic, partition and offset count.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from streams.events import MAX_VALUE_BYTES, Click, Reason, Recommendation, Rejection, decode_click
+from streams.outbox import Outgoing
+from streams.recommender import Answers, Arrival, Recommender, SessionRef
+from streams.session import Session
+
+MAX_REBUILDS: Final = 64  # sessions rebuilt in one batch: twenty rounds of the encoder, a few milliseconds
+
+_log = logging.getLogger(__name__)
+
+
+class Rejected(NamedTuple):
+    """A record that is no click, as it came, and why."""
+
+    message: Any
+    rejection: Rejection
+
+
+class Decoded(NamedTuple):
+    """A micro-batch after decoding: clicks, and what is none."""
+
+    arrivals: list[Arrival]
+    rejected: list[Rejected]
+
+
+def append_ms(message: Any) -> int:
+    """Give the time of arrival; Faust has made seconds of Kafka's milliseconds."""
+    arrived_s: float = message.timestamp
+    return round(arrived_s * 1000)
+
+
+def decode_batch(messages: Sequence[Any]) -> Decoded:
+    """Decode and check all records; a bad one becomes a rejection and the rest go on."""
+    decoded = Decoded([], [])
+    for message in messages:
+        arrived_ms = append_ms(message)
+        click = decode_click(message.key, message.value, arrived_ms)
+        if isinstance(click, Click):
+            decoded.arrivals.append(Arrival(click, message.partition, message.offset, arrived_ms))
+        else:
+            decoded.rejected.append(Rejected(message, click))
+    return decoded
+
+
+def first_beyond_rebuilds(
+    arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], recommender: Recommender
+) -> Arrival | None:
+    """Give the first click that would make one session too many be rebuilt in this batch, if there is one."""
+    stale = {ref for ref, session in sessions.items() if recommender.is_stale(session)}
+    if len(stale) <= MAX_REBUILDS:
+        return None
+    met: set[SessionRef] = set()
+    for arrival in arrivals:
+        if arrival.session in stale:
+            met.add(arrival.session)
+            if len(met) > MAX_REBUILDS:
+                return arrival
+    return None
+
+
+def answer_or_isolate(
+    recommender: Recommender,
+    messages: Sequence[Any],
+    arrivals: Sequence[Arrival],
+    sessions: Mapping[SessionRef, Session],
+    created_ms: int,
+) -> tuple[Answers, list[Rejected]]:
+    """Answer a batch; where that raises, answer click by click and reject the ones that raise as poison."""
+    try:
+        return recommender.answer(arrivals, sessions, created_ms=created_ms), []
+    except Exception:
+        _log.exception("a batch of %d clicks failed; answering them one by one", len(arrivals))
+    stored = dict(sessions)
+    changed: dict[SessionRef, Session] = {}
+    recommendations: list[Recommendation] = []
+    poison: list[Rejected] = []
+    n_replays = n_rebuilt = 0
+    by_position = {(message.partition, message.offset): message for message in messages}
+    for arrival in arrivals:
+        try:
+            one = recommender.answer([arrival], stored, created_ms=created_ms)
+        except Exception as error:
+            rejection = Rejection(Reason.POISON, f"{type(error).__name__} while it was answered")
+            poison.append(Rejected(by_position[arrival.partition, arrival.offset], rejection))
+            continue
+        changed |= one.sessions
+        stored |= one.sessions
+        recommendations += one.recommendations
+        n_replays += one.n_replays
+        n_rebuilt += one.n_rebuilt
+    return Answers(changed, recommendations, n_replays, n_rebuilt), poison
+
+
+def rejection_record(topic: str, partition: int, rejected: Rejected) -> Outgoing:
+    """Give the record for ``rejected-clicks``: the bytes cut to 64 KiB, the reason in headers."""
+    message, rejection = rejected
+    headers = {
+        "reason": rejection.reason.value,
+        "detail": rejection.detail,
+        "topic": message.topic,
+        "partition": str(message.partition),
+        "offset": str(message.offset),
+        "original_bytes": str(len(message.value or b"")),
+    }
+    return Outgoing(
+        topic,
+        partition,
+        _cut(message.key),
+        _cut(message.value),
+        tuple((name, text.encode()) for name, text in headers.items()),
+    )
+
+
+def _cut(content: bytes | None) -> bytes | None:
+    return content if content is None else content[:MAX_VALUE_BYTES]

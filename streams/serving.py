@@ -1,0 +1,104 @@
+"""What a worker serves: the announced snapshot, swapped in while clicks are answered.
+
+A thread follows the announcements and does everything slow: download, checksums, loading, self-test. The
+swap itself is one assignment, which the worker sees between two batches.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.announcements import Announcement, AnnouncementFollower
+from streams.kafka import KafkaConnection
+from streams.metrics import WorkerMetrics
+from streams.recommender import Recommender
+from streams.snapshot import Snapshot, SnapshotError, load_snapshot
+
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """Holds the recommender in use.
+
+    ``current`` is None until a first good snapshot was loaded. What is announced is tried first, then its
+    previous version, then the last one that this worker served; a bad one is refused and the old serves on.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        alias: str,
+        *,
+        make_recommender: Callable[[Snapshot], Recommender],
+        last_good_file: Path,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self.current: Recommender | None = None
+        self._alias = alias
+        self._make_recommender = make_recommender
+        self._last_good_file = last_good_file
+        self._metrics = metrics
+        self._loaded = threading.Event()
+        self._follower = AnnouncementFollower(connection, topic, alias, self._on_announcement)
+
+    def start(self) -> None:
+        """Begin to follow the announcements."""
+        self._follower.start()
+
+    def stop(self) -> None:
+        """Stop following; what is loaded stays."""
+        self._follower.stop()
+
+    def wait_for_snapshot(self, timeout_s: float) -> bool:
+        """Wait until something can be served; tells whether it can."""
+        return self._loaded.wait(timeout_s)
+
+    def _on_announcement(self, announcement: Announcement | None) -> None:
+        if announcement is None:
+            _log.info("no snapshot is announced as %s yet", self._alias)
+            return
+        if self.current is not None and self.current.snapshot.version == announcement.version:
+            return
+        for location, manifest_sha256 in self._candidates(announcement):
+            try:
+                self._swap(load_snapshot(location, manifest_sha256=manifest_sha256))
+            except SnapshotError as error:
+                self._metrics.refused.inc()
+                _log.error("%s", error)
+            else:
+                return
+        if self.current is None:
+            _log.error("none of the snapshots known can be served; waiting for the next announcement")
+
+    def _candidates(self, announcement: Announcement) -> list[tuple[str, str | None]]:
+        """Give locations to try; once something serves, only what is announced can replace it."""
+        candidates: list[tuple[str, str | None]] = [(announcement.location, announcement.manifest_sha256)]
+        if self.current is not None:
+            return candidates
+        if announcement.previous_location is not None:
+            candidates.append((announcement.previous_location, None))
+        if self._last_good_file.is_file():
+            last_good = self._last_good_file.read_text().strip()
+            if last_good and last_good not in [location for location, _ in candidates]:
+                candidates.append((last_good, None))
+        return candidates
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        before = self.current
+        self.current = self._make_recommender(snapshot)
+        self._loaded.set()
+        if before is not None:
+            self._metrics.swaps.inc()
+            self._metrics.snapshot.remove(before.snapshot.version)
+        self._metrics.snapshot.labels(snapshot.version).set(1)
+        self._metrics.snapshot_created.set(snapshot.manifest.created_ms / 1000)
+        self._last_good_file.write_text(snapshot.location)
+        _log.info(
+            "snapshot %s serves: %d items, %s index%s",
+            snapshot.version,
+            len(snapshot.vocabulary),
+            snapshot.index.kind,
+            f", before it {before.snapshot.version}" if before else "",
+        )

@@ -1,0 +1,84 @@
+"""The sessions table: Faust's RocksDB table as a batched store.
+
+Faust gives assignment, recovery and one database per partition. Reading and writing go past its
+one-record-at-a-time interface: many keys in one read, one write batch per partition that also holds the
+changelog offset it corresponds to, under the key where Faust itself looks for it. This is the only module
+that touches Faust's table internals; ``tests/streams/test_faust_internals.py`` fails when they change.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import faust
+from rocksdict import WriteBatch
+
+TABLE_NAME: Final = "sessions"
+SESSION_PREFIX: Final = b"s"
+IDENTITY_KEY: Final = b"mtopic"  # which topic the partition's sessions belong to
+FAUST_OFFSET_KEY: Final = b"__faust\0offset__"
+
+# Faust's defaults are 2 GiB of block cache and 192 MiB of memtables for every partition, and 90 % of the
+# file limit each. Session records are small and read at random, a partition's working set fits in this.
+_ROCKSDB_OPTIONS: Final = {
+    "block_cache_size": 64 * 1024 * 1024,
+    "write_buffer_size": 8 * 1024 * 1024,
+    "max_write_buffer_number": 3,
+    "target_file_size_base": 16 * 1024 * 1024,
+    "max_open_files": 128,
+    "bloom_filter_size": 10,
+}
+
+
+class SessionTable:
+    """Raw keys and raw records by partition; what the bytes mean is the caller's business."""
+
+    def __init__(self, app: faust.App, n_partitions: int) -> None:
+        self._table = app.Table(
+            TABLE_NAME,
+            partitions=n_partitions,
+            key_type=bytes,
+            value_type=bytes,
+            options=dict(_ROCKSDB_OPTIONS),
+            recovery_buffer_size=1000,
+        )
+        self.changelog_topic: str = self._table.changelog_topic_name
+
+    def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read many keys of one partition in one go; None where there is no record."""
+        if not keys:
+            return []
+        found: list[bytes | None] = self._db(partition).get(list(keys))
+        return found
+
+    def write(
+        self, partition: int, records: Mapping[bytes, bytes | None], changelog_offset: int | None
+    ) -> None:
+        """Write records (None deletes) and the changelog offset they are at, all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        for key, record in records.items():
+            if record is None:
+                batch.delete(key)
+            else:
+                batch.put(key, record)
+        if changelog_offset is not None:
+            batch.put(FAUST_OFFSET_KEY, str(changelog_offset).encode())
+        self._db(partition).write(batch)
+
+    def scan(self, partition: int, after: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+        """Give up to ``limit`` session records whose key comes after ``after``, in the order of keys."""
+        start = max(after + b"\0", SESSION_PREFIX)
+        for n, (key, record) in enumerate(self._db(partition).items(from_key=start)):
+            if n == limit or not key.startswith(SESSION_PREFIX):
+                return
+            yield key, record
+
+    def open_partitions(self) -> list[int]:
+        """Give the partitions whose databases are open here."""
+        return list(self._store._dbs)
+
+    @property
+    def _store(self) -> Any:
+        return self._table.data
+
+    def _db(self, partition: int) -> Any:
+        return self._store._db_for_partition(partition)

@@ -1,0 +1,388 @@
+"""The worker: a Faust app whose one agent answers clicks in micro-batches.
+
+The order of the eight steps in ``_answer`` is what makes a crash harmless: an answer is delivered before
+the state that proves it, the state before the acknowledgement. A crash in between recomputes the same
+answers from the unchanged state; it loses none and applies none twice.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+
+from streams.errors import NextclickError
+from streams.events import Recommendation, encode_recommendation
+from streams.expiry import Expiry
+from streams.kafka import KafkaConnection
+from streams.metrics import WorkerMetrics
+from streams.microbatch import (
+    Rejected,
+    answer_or_isolate,
+    append_ms,
+    decode_batch,
+    first_beyond_rebuilds,
+    rejection_record,
+)
+from streams.outbox import Outbox, Outgoing
+from streams.recommender import Answers, Arrival, Recommender, SessionRef
+from streams.session import Session, SessionFormatError, decode_session, encode_session, session_key
+from streams.table import IDENTITY_KEY, SessionTable
+from streams.topics import TopicNames
+
+TICK_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker needs to know; times in milliseconds and seconds as the names say."""
+
+    connection: KafkaConnection
+    topics: TopicNames
+    group: str
+    name: str
+    folder: Path  # this worker's own: RocksDB, lock, last good snapshot
+    n_partitions: int
+    topic_id: str  # of ``clicks``: another one after a recreation
+    max_batch: int = 500
+    session_expiry_ms: int = 24 * 3600 * 1000
+    session_timeout_s: float = 10.0
+    heartbeat_s: float = 3.0
+    stop_wait_s: float = 10.0
+    commit_interval_s: float = 1.0
+
+
+class WrongTopicError(NextclickError):
+    """The stored sessions belong to another ``clicks`` topic than the one that is there now."""
+
+
+class _PartitionsMovedError(Exception):
+    """The batch's partitions were given to another member: nothing more may be written for it."""
+
+
+class Worker:
+    """Answers clicks; built around a Faust app that it configures but does not run."""
+
+    def __init__(
+        self, config: WorkerConfig, recommender: Callable[[], Recommender], metrics: WorkerMetrics
+    ) -> None:
+        self.app = _build_app(config, self)
+        self.n_answered = 0  # records through all eight steps: what the watchdog sees move
+        self._config = config
+        self._topics = config.topics
+        self._recommender = recommender
+        self._metrics = metrics
+        self._outbox = Outbox(config.connection, f"{config.group}-{config.name}")
+        self._table = SessionTable(self.app, config.n_partitions)
+        self._expiry = Expiry(self._table, self._outbox, config.session_expiry_ms)
+        self._turn = asyncio.Lock()  # batches and expiry take turns: one writer of the changelog
+        self._given_up = False  # the bounded wait on a revocation has run out
+        self._identity = f"{config.topic_id} {config.n_partitions}".encode()
+        self._identified: set[int] = set()
+        topic = self.app.topic(
+            config.topics.clicks,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+        )
+        self.app.agent(topic, name="recommend", concurrency=1)(self._recommend)
+        self.app.timer(TICK_S)(self._tick)
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned, recovered and served."""
+        app = self.app
+        return bool(app.started and not app.rebalancing and app.tables.recovery.completed.is_set())
+
+    async def on_start(self) -> None:
+        """Connect the outbox; called by the app when it starts."""
+        await self._outbox.start()
+
+    async def on_stop(self) -> None:
+        """Disconnect the outbox; called by the app when it has stopped."""
+        await self._outbox.stop()
+
+    async def settle(self) -> None:
+        """Give the running batch its time to finish, then forbid it to write; on revocation and on stop."""
+        try:
+            await asyncio.wait_for(self._turn.acquire(), self._config.stop_wait_s)
+        except TimeoutError:
+            self._given_up = True
+            _log.warning("the running batch did not finish in %.0f s: given up", self._config.stop_wait_s)
+        else:
+            self._turn.release()
+
+    def on_assigned(self) -> None:
+        """Begin anew with what was assigned: other partitions, or the same after another owner."""
+        self._given_up = False
+        self._identified.clear()
+        self._expiry.forget()
+
+    async def _recommend(self, stream: Any) -> None:
+        """The agent: take what has arrived, answer it, begin again."""
+        async for first in stream.noack().events():
+            events = [first, *self._drain(stream)]
+            self._metrics.batch_size.observe(len(events))
+            async with self._turn:
+                try:
+                    while events:
+                        events = events[await self._answer(events) :]
+                except _PartitionsMovedError:
+                    self._metrics.abandoned.inc()
+                    _log.info("gave up a batch of %d clicks: their partitions have moved on", len(events))
+
+    def _drain(self, stream: Any) -> list[Any]:
+        """1. Take what already waits in the agent's queue, of one generation; no timer fills a batch."""
+        queue, consumer = stream.channel.queue, self.app.consumer
+        generation = self.app.consumer_generation_id
+        events: list[Any] = []
+        while len(events) < self._config.max_batch - 1 and not queue.empty():
+            event = queue.get_nowait()
+            message = event.message
+            if message.generation_id != generation or not self.app.flow_control.is_active():
+                continue  # of partitions that were revoked: their new owner reads it again
+            if not message.tracked:
+                message.tracked = True
+                consumer.track_message(message)
+            events.append(event)
+        return events
+
+    async def _answer(self, events: Sequence[Any]) -> int:
+        """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
+        stage, recommender = _Stopwatch(self._metrics), self._recommender()
+        messages = [event.message for event in events]
+        generation = messages[0].generation_id
+        # 2. Decode and check; a bad record becomes a rejection and the rest go on.
+        decoded = decode_batch(messages)
+        stage.done("decode")
+        # 3. Read the sessions in one go.
+        sessions = self._read_sessions(decoded.arrivals)
+        if (beyond := first_beyond_rebuilds(decoded.arrivals, sessions, recommender)) is not None:
+            positions = [(message.partition, message.offset) for message in messages]
+            messages = messages[: positions.index((beyond.partition, beyond.offset))]
+            decoded = decode_batch(messages)
+        stage.done("read")
+        # 4. Advance the encoder, 5. search the index: all sessions together.
+        created_ms = int(time.time() * 1000)
+        answers, poison = answer_or_isolate(recommender, messages, decoded.arrivals, sessions, created_ms)
+        rejected = decoded.rejected + poison
+        stage.done("answer")
+        # 6. Deliver every answer; then, and only then, the states that prove it.
+        self._check_ownership(generation)
+        await self._outbox.deliver(self._outgoing(answers.recommendations, rejected))
+        delivered_ms = time.time() * 1000
+        stage.done("deliver")
+        records = self._records(answers.sessions)
+        self._check_ownership(generation)
+        last = await self._outbox.deliver(
+            Outgoing(self._table.changelog_topic, partition, key, record)
+            for partition, by_key in records.items()
+            for key, record in by_key.items()
+        )
+        stage.done("changelog")
+        # 7. One write per partition: the states and the changelog offset that they are at.
+        self._check_ownership(generation)
+        for partition, by_key in records.items():
+            self._table.write(partition, by_key, last[partition])
+        stage.done("write")
+        # 8. Acknowledge: now Faust may commit.
+        for event in events[: len(messages)]:
+            event.ack()
+        self._identified |= records.keys()
+        self.n_answered += len(messages)
+        self._note(messages, decoded.arrivals, answers, rejected, delivered_ms)
+        return len(messages)
+
+    def _check_ownership(self, generation: int) -> None:
+        if self._given_up or generation != self.app.consumer_generation_id:
+            raise _PartitionsMovedError
+
+    def _read_sessions(self, arrivals: Sequence[Arrival]) -> dict[SessionRef, Session]:
+        keys: dict[int, dict[bytes, SessionRef]] = defaultdict(dict)
+        for arrival in arrivals:
+            keys[arrival.partition][session_key(arrival.click.session_id)] = arrival.session
+        sessions = {}
+        for partition, refs in keys.items():
+            self._check_identity(partition)
+            for ref, record in zip(refs.values(), self._table.read(partition, list(refs)), strict=True):
+                if record is not None and (session := self._decode_session(record)) is not None:
+                    sessions[ref] = session
+        return sessions
+
+    def _decode_session(self, record: bytes) -> Session | None:
+        try:
+            return decode_session(record)
+        except SessionFormatError as error:
+            # A damaged record must not stop the partition for ever: the session begins afresh.
+            self._metrics.unreadable.inc()
+            _log.warning("a stored session begins afresh: %s", error)
+            return None
+
+    def _check_identity(self, partition: int) -> None:
+        """Refuse sessions of another topic: their offsets would mark new clicks as answered."""
+        if partition in self._identified:
+            return
+        (stored,) = self._table.read(partition, [IDENTITY_KEY])
+        if stored is None:
+            return
+        if stored != self._identity:
+            raise WrongTopicError(
+                f"the stored sessions belong to another {self._topics.clicks} topic, or to another number of"
+                f" partitions (stored {stored.decode()}, now {self._identity.decode()});"
+                " if that is intended, stop all workers and run: nextclick sessions reset"
+            )
+        self._identified.add(partition)
+
+    def _records(self, sessions: Mapping[SessionRef, Session]) -> dict[int, dict[bytes, bytes | None]]:
+        """Give what is to be stored, by partition; with the first write also which topic it is of."""
+        records: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        for ref, session in sessions.items():
+            records[ref.partition][session_key(ref.session_id)] = encode_session(session)
+        for partition in records.keys() - self._identified:
+            records[partition][IDENTITY_KEY] = self._identity
+        return records
+
+    def _outgoing(
+        self, recommendations: Sequence[Recommendation], rejected: Sequence[Rejected]
+    ) -> Iterator[Outgoing]:
+        topic = self._topics.recommendations
+        for answer in recommendations:
+            yield Outgoing(
+                topic, answer.click.partition, answer.session_id.encode(), encode_recommendation(answer)
+            )
+        for one in rejected:
+            yield rejection_record(self._topics.rejected_clicks, 0, one)
+
+    async def _tick(self) -> None:
+        """Between two batches: remove idle sessions, note the lag. It must not raise: that ends the app."""
+        if not self.ready or self._given_up:
+            return
+        generation = self.app.consumer_generation_id
+        async with self._turn:
+            try:
+                self._metrics.expired.inc(await self._expiry.run(lambda: self._check_ownership(generation)))
+            except _PartitionsMovedError:
+                return
+            except Exception:
+                _log.exception("idle sessions could not be removed, trying again")
+        self._note_lag()
+
+    def _note_lag(self) -> None:
+        consumer = self.app.consumer
+        assigned = [tp for tp in consumer.assignment() if tp.topic == self._topics.clicks]
+        self._metrics.partitions.set(len(assigned))
+        for tp in assigned:
+            end, committed = consumer.highwater(tp), consumer._committed_offset.get(tp)
+            if end is not None and committed is not None:
+                self._metrics.lag.labels(str(tp.partition)).set(max(0, end - committed))
+
+    def _note(
+        self,
+        messages: Sequence[Any],
+        arrivals: Sequence[Arrival],
+        answers: Answers,
+        rejected: Sequence[Rejected],
+        delivered_ms: float,
+    ) -> None:
+        metrics = self._metrics
+        metrics.clicks.inc(len(answers.recommendations))
+        metrics.replays.inc(answers.n_replays)
+        metrics.rebuilt.inc(answers.n_rebuilt)
+        for source, n in Counter(answer.source for answer in answers.recommendations).items():
+            metrics.answers.labels(source).inc(n)
+        for reason, n in Counter(one.rejection.reason for one in rejected).items():
+            metrics.rejected.labels(reason.value).inc(n)
+        for arrival in arrivals:
+            metrics.latency.observe((delivered_ms - arrival.append_ms) / 1000)
+        for message in messages:
+            self._expiry.note(message.partition, append_ms(message))
+
+
+class _App(faust.App):  # type: ignore[misc]
+    """Faust's app with its wait for running work replaced: bounded, and followed by a commit."""
+
+    worker: Worker
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        await self.worker.on_start()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self.worker.on_stop()
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        await self.worker.settle()
+        await consumer.commit_and_end_transactions()
+
+
+class _Stopwatch:
+    """Times the stages of a batch, each from the end of the one before."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+        self._since = time.perf_counter()
+
+    def done(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._metrics.stage.labels(stage).observe(now - self._since)
+        self._since = now
+
+
+def _build_app(config: WorkerConfig, worker: Worker) -> _App:
+    connection = config.connection
+    credentials: Any = None
+    if connection.uses_sasl:
+        credentials = faust.SASLCredentials(
+            username=connection.sasl_username,
+            password=connection.sasl_password,
+            mechanism=connection.sasl_mechanism or "PLAIN",
+            ssl_context=connection.ssl_context(),
+        )
+    elif (context := connection.ssl_context()) is not None:
+        credentials = faust.SSLCredentials(context)
+    (config.folder / "faust").mkdir(parents=True, exist_ok=True)
+    app = _App(
+        config.group,
+        broker=";".join(f"kafka://{server}" for server in connection.bootstrap_servers.split(",")),
+        broker_credentials=credentials,
+        broker_client_id=f"{config.group}-{config.name}",
+        consumer_group_instance_id=config.name,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=config.heartbeat_s,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=30.0,
+        broker_commit_interval=config.commit_interval_s,
+        broker_max_poll_records=2000,
+        stream_buffer_maxsize=1024,
+        stream_wait_empty=False,  # waits for ever for a batch that was not acknowledged; see _App
+        stream_recovery_delay=0.0,
+        agent_supervisor="mode.CrashingSupervisor",
+        store="rocksdb://",
+        datadir=config.folder / "faust",
+        table_standby_replicas=0,
+        topic_allow_declare=False,  # topics are made and checked by nextclick topics
+        topic_disable_leader=True,
+        web_enabled=False,  # its routes serve the table's contents
+        worker_redirect_stdouts=False,
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+    app.worker = worker
+
+    async def assigned(app: faust.App, assigned: Any, **_: Any) -> None:
+        worker.on_assigned()
+
+    app.on_partitions_assigned.connect(assigned, weak=False)
+    return app
