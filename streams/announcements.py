@@ -42,8 +42,18 @@ class Announcement(msgspec.Struct, frozen=True):
         """Where the previous version lies: in the same folder as this one."""
         if self.previous is None:
             return None
-        folder, _, _ = self.location.rstrip("/").rpartition("/")
-        return f"{folder}/{self.previous}"
+        return f"{_folder_of(self.location)}/{self.previous}"
+
+    def succeeding(self, before: "Announcement | None", *, announced_ms: int) -> "Announcement":
+        """This announcement made after ``before``, which it names as the previous one if it lies beside it."""
+        previous = self.previous
+        if previous is None and before is not None and _folder_of(before.location) == _folder_of(self.location):
+            previous = before.version if before.version != self.version else before.previous
+        return msgspec.structs.replace(self, previous=previous, announced_ms=announced_ms)
+
+
+def _folder_of(location: str) -> str:
+    return location.rstrip("/").rpartition("/")[0]
 
 
 class NotAnAnnouncement(ValueError):

@@ -3,6 +3,7 @@
 Rows of one time stay in the order of the file: public logs have whole sessions within a second.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,35 @@ def read_click_file(path: Path, columns: Columns | None = None) -> ClickColumns:
     order = np.argsort(time_ms, kind="stable")
     session_ids, item_ids = (_ids(path, table[name], name) for name in (columns.session, columns.item))
     return ClickColumns(session_ids[order], item_ids[order], time_ms[order])
+
+
+def write_click_file(path: Path, clicks: ClickColumns) -> None:
+    """Write what ``read_click_file`` reads, by extension; times are seconds with three decimals.
+
+    Raises ``ClickFileError`` where the file cannot be written.
+    """
+    names = Columns()
+    seconds = pa.array([f"{time_ms / 1000:.3f}" for time_ms in clicks.time_ms.tolist()])
+    table = pa.table(
+        {
+            names.session: pa.array(clicks.session_ids, pa.string()),
+            names.item: pa.array(clicks.item_ids, pa.string()),
+            names.time: seconds,
+        }
+    )
+    try:
+        if ".parquet" in path.suffixes:
+            in_ms = pa.array(clicks.time_ms).cast(pa.timestamp("ms", "UTC"))
+            pq.write_table(table.set_column(2, names.time, in_ms), path)
+            return
+        separator = "," if ".csv" in path.suffixes else "\t"
+        options = pa_csv.WriteOptions(include_header=False, delimiter=separator, quoting_style="none")
+        with pa.output_stream(str(path), compression="detect") as stream:
+            stream.write(separator.join(table.column_names).encode() + b"\n")
+            pa_csv.write_csv(table, stream, options)
+    except (OSError, pa.ArrowException) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise ClickFileError(f"{path}: cannot be written: {reason}") from error
 
 
 def _read_parquet(path: Path, columns: Columns) -> Any:

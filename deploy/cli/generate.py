@@ -1,0 +1,99 @@
+"""``nextclick generate``: made-up shoppers, into Kafka or a file."""
+
+import time
+from collections.abc import Iterator
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.options import Output, takes_settings
+from deploy.cli.replay import check_rate, parse_start, rate_note, report_sent
+from deploy.progress import ProgressLine
+from deploy.settings import Settings
+from deploy.stopping import stop_on_signals
+from streams.clickfile import write_click_file
+from streams.replaying import at_rate, at_speed, send_clicks
+from streams.shoppers import GeneratedClick, generate_clicks, generate_columns
+
+FILE_CLICKS = 100_000
+FILE_START = "2026-01-01"
+
+
+@takes_settings("clicks_topic")
+def command(
+    settings: Settings,
+    output: Output,
+    shoppers: Annotated[int, typer.Option(min=1, help="How many are in the shop at any time.")] = 200,
+    items: Annotated[int, typer.Option(min=2, help="How many items the shop has.")] = 500,
+    rate: Annotated[
+        float, typer.Option(help="Clicks a second of all shoppers; 0 sends as fast as it goes.")
+    ] = 20.0,
+    clicks: Annotated[int | None, typer.Option(min=1, help="End after so many clicks.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End after so many minutes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same shop and shoppers.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write a file instead (.tsv, .csv, also .gz, or .parquet)."),
+    ] = None,
+    session_prefix: Annotated[
+        str | None, typer.Option(help="Put before every session id. [default: of this run's own]")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help=f"When a file's first click happens. [default: {FILE_START}]")
+    ] = None,
+) -> None:
+    """Make up shoppers with tastes, sessions and fashions that drift, and send their clicks to Kafka.
+
+    Goes on until stopped, unless --clicks or --minutes is given.
+    """
+    check_rate(rate)
+    if minutes is not None and not minutes > 0:
+        raise typer.BadParameter(f"--minutes is {minutes}, it must be above 0")
+    if start is not None and out is None:
+        raise typer.BadParameter("--start goes with --out: into Kafka clicks happen now")
+    pace = rate or 20.0
+    if minutes is not None:
+        clicks = min(clicks or int(minutes * 60 * pace) + 1, int(minutes * 60 * pace) + 1)
+    if out is not None:
+        columns = generate_columns(
+            seed,
+            clicks or FILE_CLICKS,
+            n_items=items,
+            n_shoppers=shoppers,
+            clicks_per_s=pace,
+            start_ms=parse_start(start or FILE_START),
+            session_prefix=session_prefix or "",
+        )
+        write_click_file(out, columns)
+        output.say(f"{len(columns):,} clicks written to {out}")
+        output.result({"clicks": len(columns), "file": str(out)})
+        return
+    if rate == 0 and clicks is None:
+        raise typer.BadParameter("--rate 0 needs --clicks or --minutes")
+    now_ms = int(time.time() * 1000)
+    if rate == 0:  # all at once: as if they had happened until now
+        now_ms -= int(1000 * (clicks or 0) / pace)
+    stream: Iterator[GeneratedClick] = generate_clicks(
+        seed,
+        n_items=items,
+        n_shoppers=shoppers,
+        clicks_per_s=pace,
+        start_ms=now_ms,
+        session_prefix=f"g{now_ms // 1000 % 10**7}-" if session_prefix is None else session_prefix,
+    )
+    if minutes is not None:
+        end_ms = now_ms + minutes * 60_000
+        stream = takewhile(lambda click: click.time_ms <= end_ms, stream)
+    due = at_speed(1.0, now_ms) if rate else at_rate(0)
+    with stop_on_signals() as stop, ProgressLine() as line:
+        sent = send_clicks(
+            settings.connection(),
+            settings.clicks_topic,
+            islice(stream, clicks),
+            due,
+            stop=stop,
+            on_progress=lambda sent: line.show("shoppers click", sent.n_clicks, clicks, rate_note(sent)),
+        )
+    report_sent(output, sent, settings.clicks_topic, clicks)
