@@ -103,6 +103,18 @@ class Worker:
         app = self.app
         return bool(app.started and not app.rebalancing and app.tables.recovery.completed.is_set())
 
+    def assigned(self) -> set[int] | None:
+        """Give the partitions of ``clicks`` served here, None while they are recovered or handed over."""
+        if not self.ready:
+            return None
+        return {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._topics.clicks}
+
+    @property
+    def n_recovered(self) -> int:
+        """A number that grows while the table is recovered, and that a new assignment changes."""
+        offsets = self.app.tables.recovery.active_offsets
+        return int(self.app.rebalancing_count) + sum(int(offset or 0) for offset in offsets.values())
+
     async def on_start(self) -> None:
         """Connect the outbox; called by the app when it starts."""
         await self._outbox.start()

@@ -1,0 +1,215 @@
+"""One worker as a process: what has to hold before Faust starts, running it, and leaving cleanly."""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from types import FrameType
+
+import faust
+import prometheus_client
+
+from deploy.settings import Settings
+from deploy.telemetry import TelemetryServer
+from index.approximate import set_threads as set_index_threads
+from model.threads import set_threads as set_model_threads
+from streams.errors import NextclickError
+from streams.kafka import KafkaConnection
+from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
+from streams.metrics import WorkerMetrics
+from streams.recommender import Recommender, RepeatItems
+from streams.serving import Serving
+from streams.snapshot import Snapshot
+from streams.topics import TopicError, TopicNames, require_topics
+from streams.watchdog import Watchdog
+from streams.worker import Worker, WorkerConfig
+
+_log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+LIVE_PATIENCE_S = 20.0
+
+
+class WorkerCrashedError(NextclickError):
+    """The worker ended because of an unexpected error; its log has the trace."""
+
+
+def run_worker(settings: Settings, name: str) -> None:
+    """Run a worker until SIGTERM or Ctrl-C; raises a NextclickError where it cannot start or crashes."""
+    set_model_threads(1)
+    set_index_threads(1)
+    connection, topics = settings.connection(), settings.topics()
+    folder = settings.home.absolute() / "workers" / name
+    with ExitStack() as stack:
+        stack.enter_context(worker_lock(folder))
+        config = _config(settings, connection, topics, name)
+        metrics = WorkerMetrics()
+        for collect in (prometheus_client.ProcessCollector, prometheus_client.GCCollector):
+            collect(registry=metrics.registry)
+        serving = Serving(
+            connection,
+            topics.snapshots,
+            settings.alias,
+            make_recommender=lambda snapshot: _recommender(settings, snapshot),
+            last_good_file=folder / "last-good",
+            metrics=metrics,
+        )
+        process = _Process(config, serving, metrics)
+        telemetry = TelemetryServer(
+            settings.metrics_host,
+            settings.metrics_port,
+            metrics.registry,
+            live=process.is_live,
+            ready=process.missing,
+        )
+        telemetry.start()
+        stack.callback(telemetry.stop)
+        _log.info("worker %s: http://%s:%d/metrics /live /ready", name, telemetry.host, telemetry.port)
+        serving.start()
+        stack.callback(serving.stop)
+        if not _wait_for_snapshot(serving, settings.alias):
+            return
+        gap_ms = _minutes_ms(settings.session_gap_minutes)
+        set_start_offsets(connection, settings.group, topics.clicks, StartAt(settings.start_at), gap_ms)
+        watchdog = process.watchdog(settings.watchdog_seconds, settings.recovery_deadline_seconds)
+        watchdog.start()
+        stack.callback(watchdog.stop)
+        process.run()
+        leave_group(connection, settings.group, name)
+
+
+def _minutes_ms(minutes: float) -> int:
+    return round(minutes * 60_000)
+
+
+def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
+    return Recommender(
+        snapshot,
+        top_k=settings.top_k,
+        repeat_items=RepeatItems(settings.repeat_items),
+        gap_ms=_minutes_ms(settings.session_gap_minutes),
+    )
+
+
+def _config(settings: Settings, connection: KafkaConnection, topics: TopicNames, name: str) -> WorkerConfig:
+    """Look at the cluster: all topics there, and as many partitions as they need to share."""
+    states = require_topics(
+        connection,
+        topics.clicks,
+        topics.recommendations,
+        topics.rejected_clicks,
+        topics.snapshots,
+        topics.sessions_changelog,
+    )
+    clicks = states[topics.clicks]
+    for other in (topics.recommendations, topics.sessions_changelog):
+        if states[other].n_partitions != clicks.n_partitions:
+            raise TopicError(
+                f"topic {other} has {states[other].n_partitions} partitions, {topics.clicks} has"
+                f" {clicks.n_partitions}, and they must be equal;"
+                " stop all workers and run: nextclick sessions reset"
+            )
+    return WorkerConfig(
+        connection=connection,
+        topics=topics,
+        group=settings.group,
+        name=name,
+        folder=settings.home.absolute() / "workers" / name,
+        n_partitions=clicks.n_partitions,
+        topic_id=str(clicks.topic_id),
+        max_batch=settings.max_batch,
+        session_expiry_ms=_minutes_ms(settings.session_expiry_hours * 60),
+        stop_wait_s=settings.stop_wait_seconds,
+    )
+
+
+def _wait_for_snapshot(serving: Serving, alias: str) -> bool:
+    """Wait for the first good snapshot; False where a signal came first."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        told = 0.0
+        while not stopped.is_set():
+            if serving.wait_for_snapshot(0.2):
+                return True
+            if time.monotonic() - told > 30:
+                told = time.monotonic()
+                _log.info("waiting for a first %s snapshot; make one with: nextclick trainer --once", alias)
+        return False
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+class _Process:
+    """A worker and the loop it runs on."""
+
+    def __init__(self, config: WorkerConfig, serving: Serving, metrics: WorkerMetrics) -> None:
+        self._config = config
+        self._serving = serving
+        self._metrics = metrics
+        self._worker: Worker | None = None
+        self._beat_s = time.monotonic()
+
+    def run(self) -> None:
+        """Run Faust until it is stopped; raises what made it crash."""
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(self._make_worker())
+        assert self._worker is not None
+        app = self._worker.app
+        runner = faust.Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        runner.spinner = None
+        try:
+            runner.execute_from_commandline()
+        except SystemExit as end:
+            if end.code:
+                raise WorkerCrashedError(f"worker {self._config.name} crashed, see the log above") from end
+
+    async def _make_worker(self) -> None:
+        worker = self._worker = Worker(self._config, self._recommender, self._metrics)
+        worker.app.task(self._beat)
+
+    def _recommender(self) -> Recommender:
+        assert self._serving.current is not None
+        return self._serving.current
+
+    async def _beat(self) -> None:
+        """Show that the loop turns, and keep the gauges that follow the clock."""
+        while True:
+            self._beat_s = time.monotonic()
+            created_s = self._recommender().snapshot.manifest.created_ms / 1000
+            self._metrics.snapshot_age.set(time.time() - created_s)
+            self._metrics.ready.set(not self.missing())
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def is_live(self) -> bool:
+        """Whether the loop turns, once there is one."""
+        return self._worker is None or time.monotonic() - self._beat_s < LIVE_PATIENCE_S
+
+    def missing(self) -> list[str]:
+        """Give what keeps the worker from serving."""
+        missing = []
+        if self._serving.current is None:
+            missing.append("snapshot")
+        if self._worker is None or not self._worker.ready:
+            missing.append("partitions recovered")
+        return missing
+
+    def watchdog(self, patience_s: float, recovery_patience_s: float) -> Watchdog:
+        """Give the watchdog over this process."""
+        return Watchdog(
+            self._config.connection,
+            self._config.group,
+            self._config.topics.clicks,
+            assigned=lambda: self._worker.assigned() if self._worker is not None else set(),
+            recovered=lambda: self._worker.n_recovered if self._worker is not None else 0,
+            patience_s=patience_s,
+            recovery_patience_s=recovery_patience_s,
+        )

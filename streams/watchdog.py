@@ -1,0 +1,148 @@
+"""The watchdog: a thread that ends a worker which stands still, so that its process manager starts it anew.
+
+A consumer that silently stops fetching, an agent that hangs and a recovery that never ends are the most
+reported faults of stream processors, and none of them raises anything. The thread judges from outside:
+what the broker says is committed and waiting, and whether records pass through the worker.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from streams.kafka import KafkaConnection, TopicPartition, open_admin, open_consumer
+
+EXIT_STUCK: Final = 70
+CHECK_INTERVAL_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+Offsets = Mapping[int, int]
+
+
+@dataclass(slots=True)
+class StandstillJudge:
+    """Decides from observations whether a worker stands still; holds no clock, no thread, no Kafka.
+
+    A partition stands still while clicks wait in it and its committed offset does not move.
+    """
+
+    patience_s: float
+    _moved_s: dict[int, float] = field(default_factory=dict)
+    _committed: dict[int, int] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Begin anew: nothing can be said of the time before."""
+        self._moved_s.clear()
+        self._committed.clear()
+
+    def observe(self, now_s: float, committed: Offsets, ends: Offsets) -> str | None:
+        """Take one observation of the worker's partitions; give what stands still for too long, if any."""
+        for partition, offset in committed.items():
+            if self._committed.get(partition) != offset or offset >= ends.get(partition, 0):
+                self._committed[partition] = offset
+                self._moved_s[partition] = now_s
+        for partition in self._moved_s.keys() - committed.keys():
+            del self._moved_s[partition], self._committed[partition]
+        for partition, moved_s in self._moved_s.items():
+            if now_s - moved_s > self.patience_s:
+                waiting = ends[partition] - committed[partition]
+                return (
+                    f"partition {partition} has stood still for {now_s - moved_s:.0f} s"
+                    f" with {waiting} clicks waiting"
+                )
+        return None
+
+
+class Watchdog:
+    """Watches one worker from a thread and ends the process when it stands still.
+
+    ``assigned`` gives the worker's partitions while it serves, and None while it recovers or rebalances;
+    ``recovered`` gives a number that grows as recovery goes on.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        group: str,
+        topic: str,
+        *,
+        assigned: Callable[[], set[int] | None],
+        recovered: Callable[[], int],
+        patience_s: float,
+        recovery_patience_s: float,
+        end: Callable[[int], None] = os._exit,
+    ) -> None:
+        self._connection = connection
+        self._group = group
+        self._topic = topic
+        self._assigned = assigned
+        self._recovered = recovered
+        self._recovery_patience_s = recovery_patience_s
+        self._end = end
+        self._judge = StandstillJudge(patience_s)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching, without waiting for a check under way."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        recovered, recovered_s = self._recovered(), time.monotonic()
+        while not self._stopping.wait(CHECK_INTERVAL_S):
+            partitions = self._assigned()
+            now_s = time.monotonic()
+            if partitions is None:
+                self._judge.forget()
+                if recovered != self._recovered():
+                    recovered, recovered_s = self._recovered(), now_s
+                elif now_s - recovered_s > self._recovery_patience_s:
+                    if self._broker_answers():
+                        self._stuck(f"recovery has stood still for {now_s - recovered_s:.0f} s")
+                    recovered_s = time.monotonic()
+                continue
+            recovered_s = now_s
+            self._check(partitions, now_s)
+
+    def _check(self, partitions: set[int], now_s: float) -> None:
+        try:
+            committed, ends = self._read_offsets(partitions)
+        except Exception as error:  # a broker that is away is no fault of the worker's
+            _log.debug("the watchdog cannot ask the broker: %s", error)
+            self._judge.forget()
+            return
+        if (problem := self._judge.observe(now_s, committed, ends)) is not None:
+            self._stuck(problem)
+
+    def _read_offsets(self, partitions: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+        wanted = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+        with open_admin(self._connection) as admin:
+            committed = admin.list_group_offsets({self._group: wanted})[self._group]
+        with open_consumer(self._connection) as consumer:
+            ends = consumer.end_offsets(wanted)
+        return (
+            {tp.partition: max(0, committed[tp].offset) for tp in wanted if tp in committed},
+            {tp.partition: end for tp, end in ends.items()},
+        )
+
+    def _broker_answers(self) -> bool:
+        try:
+            open_admin(self._connection).close()
+        except Exception:
+            return False
+        return True
+
+    def _stuck(self, problem: str) -> None:
+        if self._stopping.is_set():
+            return
+        _log.critical("%s: the worker ends itself, to be started again", problem)
+        logging.shutdown()
+        self._end(EXIT_STUCK)
