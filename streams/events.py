@@ -21,10 +21,11 @@ MAX_AHEAD_MS: Final = 24 * 3600 * 1000
 
 DEFAULT_KIND: Final = "view"
 
+# None of these can be part of a cycle: gc=False keeps thousands of small objects a batch out of the collector.
 Scalar = str | int | float | bool | None
 
 
-class Click(msgspec.Struct, frozen=True):
+class Click(msgspec.Struct, frozen=True, gc=False):
     """One click as a producer writes it; ``timestamp_ms`` is None where the append time is meant."""
 
     session_id: str
@@ -50,14 +51,14 @@ class Reason(StrEnum):
     POISON = "poison"
 
 
-class Rejection(msgspec.Struct, frozen=True):
+class Rejection(msgspec.Struct, frozen=True, gc=False):
     """The reason for rejecting a record, and one line of detail of at most 256 bytes."""
 
     reason: Reason
     detail: str
 
 
-class ClickRef(msgspec.Struct, frozen=True):
+class ClickRef(msgspec.Struct, frozen=True, gc=False):
     """The click that a recommendation answers; ``(partition, offset)`` identifies it for ever."""
 
     partition: int
@@ -67,14 +68,14 @@ class ClickRef(msgspec.Struct, frozen=True):
     event_id: str | None = None
 
 
-class ScoredItem(msgspec.Struct, frozen=True):
+class ScoredItem(msgspec.Struct, frozen=True, gc=False):
     """One recommended item and its score, comparable only within one snapshot."""
 
     item_id: str
     score: float
 
 
-class Recommendation(msgspec.Struct, frozen=True, omit_defaults=False):
+class Recommendation(msgspec.Struct, frozen=True, gc=False):
     """The answer to one click: at most k items, best first, all from one snapshot."""
 
     session_id: str

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from streams.errors import NextclickError
 from streams.kafka import (
@@ -25,6 +26,8 @@ from streams.kafka import (
     open_admin,
     open_consumer,
 )
+
+COORDINATOR_TIMEOUT_S: Final = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -71,28 +74,36 @@ def worker_lock(folder: Path) -> Iterator[None]:
 def set_start_offsets(
     connection: KafkaConnection, group: str, topic: str, start_at: StartAt, gap_ms: int
 ) -> None:
-    """Set every partition's offset for a group that has none on ``topic`` yet; other groups stay."""
+    """Set every partition's offset for a group that has none on ``topic`` yet; other groups stay.
+
+    A cluster's very first group waits for the brokers to make the topic that holds offsets.
+    """
+    deadline_s = time.monotonic() + COORDINATOR_TIMEOUT_S
+    while True:
+        try:
+            return _set_start_offsets(connection, group, topic, start_at, gap_ms)
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline_s:
+                raise GroupError(f"cannot set where group {group} starts to read {topic}: {error}") from error
+            time.sleep(0.2)
+
+
+def _set_start_offsets(
+    connection: KafkaConnection, group: str, topic: str, start_at: StartAt, gap_ms: int
+) -> None:
     with open_admin(connection) as admin, open_consumer(connection) as consumer:
         partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
-        try:
-            if _has_offsets(admin, group, partitions):
-                return
-            offsets = _start_offsets(consumer, partitions, start_at, gap_ms)
-            results = admin.alter_group_offsets(
-                group, {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
-            )
-            refused = [error.__name__ for error in results.values() if getattr(error, "errno", 0) != 0]
-            if refused and not _has_offsets(admin, group, partitions):  # or another worker was faster
-                raise GroupError(f"Kafka refuses to set where group {group} starts on {topic}: {refused[0]}")
-        except KafkaError as error:
-            raise GroupError(f"cannot set where group {group} starts to read {topic}: {error}") from error
-    _log.info(
-        "group %s has no offsets on %s: it starts at %s, offsets %s",
-        group,
-        topic,
-        start_at.value,
-        {partition.partition: offset for partition, offset in offsets.items()},
-    )
+        if _has_offsets(admin, group, partitions):
+            return
+        offsets = _start_offsets(consumer, partitions, start_at, gap_ms)
+        results = admin.alter_group_offsets(
+            group, {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        )
+        refused = [error.__name__ for error in results.values() if getattr(error, "errno", 0) != 0]
+        if refused and not _has_offsets(admin, group, partitions):  # or another worker was faster
+            raise GroupError(f"Kafka refuses to set where group {group} starts on {topic}: {refused[0]}")
+    by_partition = {partition.partition: offset for partition, offset in offsets.items()}
+    _log.info("group %s is new: it starts at %s, offsets %s", group, start_at.value, by_partition)
 
 
 def leave_group(connection: KafkaConnection, group: str, member: str) -> None:

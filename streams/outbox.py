@@ -88,5 +88,5 @@ class Outbox:
 
 
 def _append(builder: Any, record: Outgoing) -> bool:
-    added = builder.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
+    added = builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
     return added is not None

@@ -28,7 +28,7 @@ class SessionFormatError(ValueError):
     """A stored record is not a session record of a version that this code reads."""
 
 
-class SessionItem(msgspec.Struct, frozen=True, array_like=True):
+class SessionItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One remembered click and its time."""
 
     item_id: str
@@ -36,7 +36,7 @@ class SessionItem(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
 
 
-class Session(msgspec.Struct, frozen=True, array_like=True):
+class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One session after the click at ``offset``.
 
     ``state`` holds float16 numbers, as many as the encoder's ``state_dim``; it means something only to

@@ -1,6 +1,7 @@
 """``nextclick worker``: answers clicks until it is stopped."""
 
 import logging
+import os
 import re
 import sys
 from typing import Annotated
@@ -43,8 +44,11 @@ def command(
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
         raise typer.BadParameter("--name must be 1 to 100 letters, digits, '.', '_' or '-'")
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
-    for library in ("faust", "mode", "aiokafka", "kafka", "asyncio"):
+    for library in ("faust", "mode", "aiokafka", "kafka", "asyncio", "faiss"):
         logging.getLogger(library).setLevel(logging.INFO if verbose else logging.ERROR)
+    # Read by OpenBLAS, torch and FAISS when they load: a second thread each would fight the event loop for a
+    # core, and a batch's matrices are too small to gain from it.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     from deploy.worker_process import run_worker  # Faust and torch, only now
 
     run_worker(settings, name)
