@@ -21,7 +21,7 @@ MAX_AHEAD_MS: Final = 24 * 3600 * 1000
 
 DEFAULT_KIND: Final = "view"
 
-# None of these can be part of a cycle: gc=False keeps thousands of small objects a batch out of the collector.
+# None of these can be part of a cycle: gc=False keeps thousands of small objects out of the collector.
 Scalar = str | int | float | bool | None
 
 
