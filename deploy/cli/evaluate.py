@@ -104,7 +104,7 @@ def command(
     unknown: Annotated[
         Unknown,
         typer.Option(
-            help="Test items never trained on: drop them (and sessions then of one click), or count as misses."
+            help="Test items never trained on: drop them, and sessions then of one click; or count misses."
         ),
     ] = Unknown.DROP,
     repeat_items: Annotated[

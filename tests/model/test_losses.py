@@ -1,0 +1,71 @@
+"""Losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+
+from model.losses import bpr_max, cross_entropy, log_q_corrected
+
+SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, log(2.0)]])
+TARGETS = torch.tensor([0, 2])
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def test_cross_entropy() -> None:
+    first = -log(exp(2) / (exp(2) + exp(1) + 1))
+    second = -log(2 / 4)
+    assert cross_entropy(SCORES, TARGETS).item() == pytest.approx((first + second) / 2)
+
+
+def test_label_smoothing_spreads_a_share_over_all() -> None:
+    log_total = log(1 + 1 + 2)
+    plain, uniform = log_total - log(2), log_total - log(2) / 3
+    smoothed = cross_entropy(SCORES[1:], TARGETS[1:], label_smoothing=0.1).item()
+    assert smoothed == pytest.approx(0.9 * plain + 0.1 * uniform)
+
+
+def test_bpr_max() -> None:
+    weights = [exp(1) / (exp(1) + 1), 1 / (exp(1) + 1)]
+    inner = weights[0] * sigmoid(2 - 1) + weights[1] * sigmoid(2 - 0)
+    penalty = weights[0] * 1.0**2 + weights[1] * 0.0**2
+    assert bpr_max(SCORES[:1], TARGETS[:1], 1.95).item() == pytest.approx(
+        -log(inner) + 1.95 * penalty, rel=1e-5
+    )
+
+
+def test_log_q_lowers_what_was_drawn_often() -> None:
+    log_q = torch.log(torch.tensor([0.5, 0.25, 0.125]))
+    corrected = log_q_corrected(torch.zeros(1, 3), log_q, torch.tensor([[0]]))
+    np.testing.assert_allclose(corrected, [[0.0, log(4), log(8)]], rtol=1e-5)
+    halved = log_q_corrected(torch.zeros(1, 3), log_q, torch.tensor([[0]]), strength=0.5)
+    np.testing.assert_allclose(halved, [[0.0, log(4) / 2, log(8) / 2]], rtol=1e-5)
+
+
+def test_corrected_sample_estimates_the_full_softmax() -> None:
+    """Averaged over many draws, the corrected denominator is that of all items."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(200, generator=generator)
+    odds = torch.rand(200, generator=generator) * 0.5 + 0.1
+    odds[0] = 1.0  # the target is a candidate in any case
+    totals = []
+    for _ in range(4_000):
+        drawn = (torch.rand(200, generator=generator) < odds).nonzero().squeeze(1)
+        corrected = log_q_corrected(scores[drawn][None], odds[drawn].log(), torch.tensor([[0]]))
+        totals.append(corrected.exp().sum().item())
+    assert np.mean(totals) == pytest.approx(scores.exp().sum().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("extreme", [1e4, -1e4])
+def test_extreme_scores_stay_finite(extreme: float) -> None:
+    scores = torch.tensor([[extreme, 0.0, 1.0]], requires_grad=True)
+    for loss in (cross_entropy(scores, torch.tensor([0])), bpr_max(scores, torch.tensor([0]), 1.0)):
+        (gradient,) = torch.autograd.grad(loss, scores)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()
