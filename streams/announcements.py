@@ -45,9 +45,13 @@ class Announcement(msgspec.Struct, frozen=True):
         return f"{_folder_of(self.location)}/{self.previous}"
 
     def succeeding(self, before: "Announcement | None", *, announced_ms: int) -> "Announcement":
-        """This announcement made after ``before``, which it names as the previous one if it lies beside it."""
+        """This announcement made after ``before``, its previous one where both lie in one folder."""
         previous = self.previous
-        if previous is None and before is not None and _folder_of(before.location) == _folder_of(self.location):
+        if (
+            previous is None
+            and before is not None
+            and _folder_of(before.location) == _folder_of(self.location)
+        ):
             previous = before.version if before.version != self.version else before.previous
         return msgspec.structs.replace(self, previous=previous, announced_ms=announced_ms)
 

@@ -46,10 +46,10 @@ class ReadProgress:
 class _Columns:
     """Growing columns: numbers of interned ids, and times."""
 
-    sessions: array[int] = field(default_factory=lambda: array("q"))
-    items: array[int] = field(default_factory=lambda: array("q"))
-    times_ms: array[int] = field(default_factory=lambda: array("q"))
-    arrivals_ms: array[int] = field(default_factory=lambda: array("q"))
+    sessions: "array[int]" = field(default_factory=lambda: array("q"))
+    items: "array[int]" = field(default_factory=lambda: array("q"))
+    times_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    arrivals_ms: "array[int]" = field(default_factory=lambda: array("q"))
     session_numbers: dict[str, int] = field(default_factory=dict)
     item_numbers: dict[str, int] = field(default_factory=dict)
     n_rejected: int = 0

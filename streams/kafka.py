@@ -15,6 +15,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, MemberToRemove
 from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.partitioner import murmur2
 from kafka.structs import OffsetAndMetadata
 
 from streams.errors import NextclickError
@@ -33,6 +34,7 @@ __all__ = [
     "OffsetAndMetadata",
     "TopicPartition",
     "check_reachable",
+    "murmur2",
     "open_admin",
     "open_consumer",
     "open_producer",

@@ -23,6 +23,7 @@ from streams.topics import require_topics
 PROGRESS_EVERY_S: Final = 0.2
 MIN_SLEEP_S: Final = 0.001  # clicks due within it go out together
 DELIVERY_TIMEOUT_S: Final = 120.0
+MAX_UNDELIVERED: Final = 50_000  # the producer itself sets no bound to what waits in memory
 
 TimedClick = tuple[int, str, str]  # time in ms, session id, item id
 Due = Callable[[int, int], float]  # number of the click from 0, its time in ms → seconds after the start
@@ -48,9 +49,7 @@ class Sent:
 
 
 def at_rate(clicks_per_s: float) -> Due:
-    """Clicks evenly spaced; 0 sends as fast as it goes."""
-    if clicks_per_s <= 0:
-        return lambda number, time_ms: 0.0
+    """Clicks evenly spaced."""
     return lambda number, time_ms: number / clicks_per_s
 
 
@@ -97,21 +96,21 @@ def send_clicks(
     connection: KafkaConnection,
     topic: str,
     clicks: Iterable[TimedClick],
-    due: Due,
+    due: Due | None,
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[Sent], None] | None = None,
 ) -> Sent:
     """Send each click when it is due, keyed by its session, until they end or ``stop`` is set.
 
+    ``due`` None sends them as fast as it goes.
     A click's ``timestamp_ms`` is its own time, or the moment of sending where that comes first: nobody clicks
     in the future. Raises ``SendingError`` where a delivery failed; before the first ``BrokerUnreachable`` and
     ``TopicError``.
     """
     stop = stop or threading.Event()
-    options: dict[str, Any] = {"batch_size": 64 << 10, "buffer_memory": 64 << 20, "max_block_ms": 60_000}
     require_topics(connection, topic)
-    with open_producer(connection, acks="all", linger_ms=2, **options) as producer:
+    with open_producer(connection, acks="all", linger_ms=2, batch_size=64 << 10) as producer:
         sender = _Sender(producer, topic)
         try:
             return sender.run(clicks, due, stop, on_progress)
@@ -134,7 +133,7 @@ class _Sender:
     def run(
         self,
         clicks: Iterable[TimedClick],
-        due: Due,
+        due: Due | None,
         stop: threading.Event,
         on_progress: Callable[[Sent], None] | None,
     ) -> Sent:
@@ -143,24 +142,27 @@ class _Sender:
         reported = started
         behind_s = 0.0
         for number, (time_ms, session_id, item_id) in enumerate(clicks):
-            wait_s = due(number, time_ms) - (now - started)
-            if wait_s > 0 or number % 64 == 0:
+            due_s = 0.0 if due is None else due(number, time_ms)
+            if due_s > now - started or number % 64 == 0:
                 now = time.monotonic()
-                wait_s = due(number, time_ms) - (now - started)
+            wait_s = due_s - (now - started)
             if wait_s > MIN_SLEEP_S:
                 self._sleep(wait_s, stop, started, on_progress)
                 now = time.monotonic()
                 wait_s = 0.0
             if stop.is_set():
                 break
-            behind_s = max(0.0, -wait_s)
+            behind_s = 0.0 if due is None else max(0.0, -wait_s)
             self._send(time_ms, session_id, item_id)
+            if len(self._deliveries) >= MAX_UNDELIVERED:
+                self._collect(MAX_UNDELIVERED // 2)
             if now - reported >= PROGRESS_EVERY_S:
                 reported = now
-                self._collect(wait=False)
+                self._collect(len(self._deliveries))
                 if on_progress is not None:
                     on_progress(Sent(self.n_sent, now - started, behind_s))
-        self._collect(wait=True)
+        self._producer.flush(timeout=DELIVERY_TIMEOUT_S)
+        self._collect(0)
         sent = Sent(self.n_delivered, time.monotonic() - started, behind_s, stop.is_set())
         if on_progress is not None:
             on_progress(sent)
@@ -185,10 +187,8 @@ class _Sender:
         self._deliveries.append(self._producer.send(self._topic, key=session_id.encode(), value=value))
         self.n_sent += 1
 
-    def _collect(self, *, wait: bool) -> None:
-        """Count what was delivered; raises what a delivery failed with."""
-        if wait:
-            self._producer.flush(timeout=DELIVERY_TIMEOUT_S)
-        while self._deliveries and (wait or self._deliveries[0].is_done):
+    def _collect(self, n_open: int) -> None:
+        """Count what was delivered, waiting until at most ``n_open`` are not; raises what one failed with."""
+        while self._deliveries and (len(self._deliveries) > n_open or self._deliveries[0].is_done):
             self._deliveries.popleft().get(timeout=DELIVERY_TIMEOUT_S)
             self.n_delivered += 1

@@ -14,7 +14,7 @@ from deploy.progress import ProgressLine
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
 from streams.clickfile import write_click_file
-from streams.replaying import at_rate, at_speed, send_clicks
+from streams.replaying import at_speed, send_clicks
 from streams.shoppers import GeneratedClick, generate_clicks, generate_columns
 
 FILE_CLICKS = 100_000
@@ -86,7 +86,7 @@ def command(
     if minutes is not None:
         end_ms = now_ms + minutes * 60_000
         stream = takewhile(lambda click: click.time_ms <= end_ms, stream)
-    due = at_speed(1.0, now_ms) if rate else at_rate(0)
+    due = at_speed(1.0, now_ms) if rate else None
     with stop_on_signals() as stop, ProgressLine() as line:
         sent = send_clicks(
             settings.connection(),

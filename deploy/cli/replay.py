@@ -25,11 +25,14 @@ def command(
     file: Annotated[Path, typer.Argument(help="TSV or CSV, also gzipped, or Parquet.")],
     rate: Annotated[
         float | None,
-        typer.Option(help=f"Clicks a second, 0 as fast as it goes; {DEFAULT_RATE:.0f} unless --speed is given."),
+        typer.Option(
+            help=f"Clicks a second, 0 as fast as it goes; {DEFAULT_RATE:.0f} unless --speed is given."
+        ),
     ] = None,
     speed: Annotated[float | None, typer.Option(help="Times as fast as the clicks happened.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="When the first click happens: now, or an ISO date. [default: as recorded]")
+        str | None,
+        typer.Option(help="When the first click happens: now, or an ISO date. [default: as recorded]"),
     ] = None,
     session_prefix: Annotated[str, typer.Option(help="Put before every session id.")] = "",
     session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
@@ -39,7 +42,7 @@ def command(
 ) -> None:
     """Feed a file of clicks into Kafka, in order of time, rows of one time in the order of the file.
 
-    Times are Unix seconds or milliseconds, or ISO dates; a time in the future is sent as the moment of sending.
+    Times are Unix seconds or milliseconds, or ISO dates. One in the future is sent as the moment of sending.
     """
     if rate is not None and speed is not None:
         raise typer.BadParameter("give --rate or --speed, not both")
@@ -49,10 +52,11 @@ def command(
     start_ms = None if start is None else parse_start(start)
     clicks = read_click_file(file, Columns(session_column, item_column, time_column))
     timed = recorded_clicks(clicks, start_ms=start_ms, session_prefix=session_prefix, limit=limit)
-    if speed is None:
-        due: Due = at_rate(DEFAULT_RATE if rate is None else rate)
-    else:
+    due: Due | None = None
+    if speed is not None:
         due = at_speed(speed, int(clicks.time_ms[0]) if start_ms is None else start_ms)
+    elif rate != 0:
+        due = at_rate(DEFAULT_RATE if rate is None else rate)
     n_clicks = min(len(clicks), limit or len(clicks))
     with stop_on_signals() as stop, ProgressLine() as line:
         sent = send_clicks(
@@ -61,7 +65,9 @@ def command(
             timed,
             due,
             stop=stop,
-            on_progress=lambda sent: line.show(f"sending {file.name}", sent.n_clicks, n_clicks, rate_note(sent)),
+            on_progress=lambda sent: line.show(
+                f"sending {file.name}", sent.n_clicks, n_clicks, rate_note(sent)
+            ),
         )
     report_sent(output, sent, settings.clicks_topic, n_clicks)
 
@@ -79,7 +85,9 @@ def parse_start(start: str) -> int:
     try:
         moment = datetime.fromisoformat(start)
     except ValueError:
-        raise typer.BadParameter(f"--start is {start!r}, it must be now or a date such as 2026-01-31") from None
+        raise typer.BadParameter(
+            f"--start is {start!r}, it must be now or a date such as 2026-01-31"
+        ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

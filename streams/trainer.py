@@ -1,0 +1,317 @@
+"""One training cycle: the newest clicks in, a published snapshot out.
+
+What is measured is not what is published: the newest sessions are held out for the figures, then trained
+through as well, so that a snapshot knows the last minutes before it. The manifest says so.
+Nothing is visible to anybody before the snapshot is complete; a trainer may be killed at any moment.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from index.build import build_index
+from index.exact import ExactIndex
+from index.protocol import ItemIndex
+from index.recall import recall_against_exact
+from model.encoder import EncoderConfig, SessionEncoder
+from model.evaluation import EncoderRanker, PopularRanker, evaluate_next_items, sample_queries
+from model.metrics import Accuracy
+from model.sequences import Sequences
+from model.training import Progress, TrainingConfig, TrainingError, continue_training, train
+from model.vocabulary import Vocabulary
+from streams.announcements import PRODUCTION, Announcement, announce, read_current
+from streams.clickfile import ClickColumns, read_click_file
+from streams.clicklog import ReadProgress, Window, read_window
+from streams.errors import NextclickError
+from streams.kafka import KafkaConnection
+from streams.retention import delete_old, publishing_at, versions_in_use
+from streams.sequencing import cut_sessions
+from streams.session import STATE_DTYPE
+from streams.snapshot import OffsetRange, Provenance, Snapshot, TrainingWindow, save_snapshot
+from streams.topics import TopicNames, require_topics
+
+DAY_MS: Final = 86_400_000
+HELD_OUT_SHARE: Final = 0.1
+METRICS_OF: Final = "the same model trained without the newest 10 % of sessions, measured on those"
+
+
+class TrainerError(NextclickError):
+    """A cycle cannot publish; the text says why."""
+
+
+class TrainerStopped(Exception):
+    """The cycle was asked to stop and did, between two steps; nothing was published."""
+
+
+class Stage(StrEnum):
+    """What a cycle is doing, in this order."""
+
+    READING = "reading clicks"
+    TRAINING = "training"
+    MEASURING = "measuring"
+    TRAINING_NEWEST = "training through the newest sessions"
+    BUILDING = "building the index"
+    PUBLISHING = "publishing"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerProgress:
+    """How far a stage is, in clicks; a stage of one step has a total of 0."""
+
+    stage: Stage
+    n_done: int = 0
+    n_total: int = 0
+    epoch: int | None = None
+    n_epochs: int | None = None
+    loss: float | None = None
+    clicks_per_s: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the stage takes yet at this speed, None where it is not known."""
+        return (self.n_total - self.n_done) / self.clicks_per_s if self.clicks_per_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerPlan:
+    """What a trainer does at every cycle."""
+
+    connection: KafkaConnection
+    topics: TopicNames
+    location: str
+    alias: str = PRODUCTION
+    window_ms: int = 7 * DAY_MS
+    gap_ms: int = 30 * 60_000
+    min_clicks: int = 1_000
+    min_sessions: int = 200
+    keep_snapshots: int = 5
+    history: tuple[Path, ...] = ()
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class TooFewClicks:
+    """There is not enough to train on yet."""
+
+    n_clicks: int
+    n_sessions: int
+    min_clicks: int
+    min_sessions: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_clicks:,} clicks in {self.n_sessions:,} sessions of two clicks or more;"
+            f" training needs {self.min_clicks:,} in {self.min_sessions:,}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Accuracy on the newest sessions, held out: the model through the served path, and popularity."""
+
+    model: Accuracy
+    popular: Accuracy
+
+    def as_metrics(self) -> dict[str, float]:
+        """As they stand in the manifest."""
+        popular = {f"popular_{name}": figure for name, figure in self.popular.as_metrics().items()}
+        figures = self.model.as_metrics() | popular
+        return {name: round(figure, 4) for name, figure in figures.items()} | {"targets": self.model.targets}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A new snapshot; ``announced`` is False where the alias is pinned, to ``pinned_to``."""
+
+    version: str
+    location: str
+    n_clicks: int
+    n_sessions: int
+    n_items: int
+    measured: Measured
+    index_recall: float
+    announced: bool
+    pinned_to: str | None
+    deleted: tuple[str, ...]
+    seconds: float
+
+
+OnProgress = Callable[[TrainerProgress], None]
+
+
+def run_cycle(
+    plan: TrainerPlan,
+    *,
+    stop: threading.Event | None = None,
+    on_progress: OnProgress | None = None,
+) -> Published | TooFewClicks:
+    """Train, publish and announce once.
+
+    1. Read the history, then the window of the topic up to its end offsets of now.
+    2. Cut sessions; stop here where there are too few.
+    3. Train without the newest sessions, build an index, and measure on the newest through both.
+    4. Train through the newest as well.
+    5. Build the index to serve; measure what its approximation costs.
+    6. Save the snapshot, verified.
+    7. Announce it, unless the alias is pinned, and delete old snapshots.
+
+    Raises ``NextclickError`` where a step fails, ``TrainerStopped`` soon after ``stop`` is set.
+    """
+    return _Cycle(plan, stop or threading.Event(), on_progress).run()
+
+
+class _Cycle:
+    """One run of the steps above."""
+
+    def __init__(self, plan: TrainerPlan, stop: threading.Event, on_progress: OnProgress | None) -> None:
+        self._plan = plan
+        self._stop = stop
+        self._on_progress = on_progress
+        self._started = time.monotonic()
+
+    def run(self) -> Published | TooFewClicks:
+        """See ``run_cycle``."""
+        plan = self._plan
+        require_topics(plan.connection, plan.topics.clicks, plan.topics.snapshots)
+        with publishing_at(plan.location):
+            from_ms = int(time.time() * 1000) - plan.window_ms
+            clicks, window = self._read(from_ms)
+            vocabulary = Vocabulary.from_clicks(clicks.item_ids)
+            sessions = cut_sessions(clicks, vocabulary, plan.gap_ms).drop_short(2)
+            if len(sessions.rows) < plan.min_clicks or len(sessions) < plan.min_sessions:
+                return TooFewClicks(len(sessions.rows), len(sessions), plan.min_clicks, plan.min_sessions)
+            encoder, measured = self._train(sessions, vocabulary)
+            self._report(TrainerProgress(Stage.BUILDING))
+            index, index_recall = self._build(encoder, sessions)
+            self._report(TrainerProgress(Stage.PUBLISHING))
+            current = read_current(plan.connection, plan.topics.snapshots)
+            before = current.get(plan.alias)
+            provenance = Provenance(
+                parent=before.version if before else None,
+                window=self._describe(from_ms, window, clicks, sessions),
+                metrics=measured.as_metrics(),
+                metrics_of=METRICS_OF,
+                index_recall=round(index_recall, 4),
+            )
+            snapshot = save_snapshot(plan.location, encoder, vocabulary, index, provenance)
+            pinned_to = before.version if before is not None and before.pinned else None
+            if pinned_to is None:
+                current[plan.alias] = self._announce(snapshot, before)
+            in_use = {snapshot.version, *versions_in_use(current)}
+            deleted = delete_old(plan.location, plan.keep_snapshots, in_use)
+        return Published(
+            version=snapshot.version,
+            location=snapshot.location,
+            n_clicks=len(clicks),
+            n_sessions=len(sessions),
+            n_items=len(vocabulary),
+            measured=measured,
+            index_recall=index_recall,
+            announced=pinned_to is None,
+            pinned_to=pinned_to,
+            deleted=tuple(deleted),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _read(self, from_ms: int) -> tuple[ClickColumns, Window]:
+        plan = self._plan
+        self._report(TrainerProgress(Stage.READING))
+        history = [read_click_file(path) for path in plan.history]
+        n_history = sum(map(len, history))
+
+        def on_progress(progress: ReadProgress) -> None:
+            self._report(
+                TrainerProgress(Stage.READING, n_history + progress.n_read, n_history + progress.n_total)
+            )
+
+        window = read_window(plan.connection, plan.topics.clicks, from_ms, on_progress)
+        return ClickColumns.concatenate([*history, window.clicks]), window
+
+    def _train(self, sessions: Sequences, vocabulary: Vocabulary) -> tuple[SessionEncoder, Measured]:
+        plan = self._plan
+        older, newest = sessions.split_newest(HELD_OUT_SHARE)
+        try:
+            encoder = train(
+                older,
+                len(vocabulary),
+                plan.encoder,
+                plan.training,
+                on_progress=lambda progress: self._report_training(Stage.TRAINING, progress),
+            )
+            self._report(TrainerProgress(Stage.MEASURING))
+            measured = self._measure(encoder, older, newest, vocabulary)
+            encoder = continue_training(
+                encoder,
+                newest,
+                plan.training,
+                older=older,
+                on_progress=lambda progress: self._report_training(Stage.TRAINING_NEWEST, progress),
+            )
+        except TrainingError as error:
+            raise TrainerError(f"training failed: {error}") from error
+        return encoder, measured
+
+    def _measure(
+        self, encoder: SessionEncoder, older: Sequences, newest: Sequences, vocabulary: Vocabulary
+    ) -> Measured:
+        index, _ = self._build(encoder, older)
+        ranker = EncoderRanker(encoder, index.search, vocabulary.counts, STATE_DTYPE)
+        older_counts = np.bincount(older.rows, minlength=len(vocabulary))
+        popular = PopularRanker(older_counts)
+        return Measured(evaluate_next_items(ranker, newest), evaluate_next_items(popular, newest))
+
+    def _build(self, encoder: SessionEncoder, sessions: Sequences) -> tuple[ItemIndex, float]:
+        vectors = encoder.item_vectors()
+        queries = sample_queries(encoder, sessions)
+        index = build_index(vectors, queries)
+        self._check_stop()
+        return index, recall_against_exact(index, ExactIndex(vectors), queries, 20)
+
+    def _announce(self, snapshot: Snapshot, before: Announcement | None) -> Announcement:
+        plan = self._plan
+        announcement = Announcement(snapshot.version, snapshot.location, snapshot.manifest_sha256).succeeding(
+            before, announced_ms=int(time.time() * 1000)
+        )
+        announce(plan.connection, plan.topics.snapshots, plan.alias, announcement)
+        return announcement
+
+    def _describe(
+        self, from_ms: int, window: Window, clicks: ClickColumns, sessions: Sequences
+    ) -> TrainingWindow:
+        return TrainingWindow(
+            topic=self._plan.topics.clicks,
+            from_ms=from_ms,
+            offsets=[OffsetRange(p, start, end) for p, (start, end) in sorted(window.offsets.items())],
+            history=[path.name for path in self._plan.history],
+            n_clicks=len(clicks),
+            n_sessions=len(sessions),
+        )
+
+    def _report_training(self, stage: Stage, progress: Progress) -> None:
+        self._report(
+            TrainerProgress(
+                stage,
+                progress.clicks_done,
+                progress.clicks_total,
+                progress.epoch,
+                progress.n_epochs,
+                progress.loss,
+                progress.clicks_per_s,
+            )
+        )
+
+    def _report(self, progress: TrainerProgress) -> None:
+        self._check_stop()
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise TrainerStopped
