@@ -133,7 +133,7 @@ def states_after_clicks(
             if len(moved):
                 states[moved] = encoder.advance(states[moved], rows[moved]).astype(state_dtype)
                 seen[moved] = True
-            yield clicks, states[:n], seen[:n]
+            yield clicks, states[:n].copy(), seen[:n].copy()
 
 
 def evaluate_next_items(

@@ -31,10 +31,10 @@ class TrainingConfig:
     """
 
     n_epochs: int = 8
-    n_lanes: int = 64
+    n_lanes: int = 32
     n_steps: int = 4
     optimizer: str = "adam"
-    learning_rate: float = 5e-3
+    learning_rate: float = 8e-3
     momentum: float = 0.3
     warm_up: float = 0.05
     final_share: float = 0.02

@@ -1,0 +1,149 @@
+"""Evaluation on toy data whose right answer is provable by thought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from model.arrays import Float32Array, Int64Array
+from model.encoder import EncoderConfig, SessionEncoder
+from model.evaluation import (
+    Answers,
+    EncoderRanker,
+    PopularRanker,
+    evaluate_next_items,
+    evaluate_repeat_rules,
+    sample_queries,
+    states_after_clicks,
+)
+from model.sequences import Sequences
+from tests.model.exact_search import exact_search
+from tests.model.markov import markov_sessions
+
+ENCODER = SessionEncoder(EncoderConfig(n_units=8, embedding_dim=8), 12, seed=4).eval()
+COUNTS = np.arange(12, 0, -1)
+
+
+class RepeatsItself:
+    """Recommends the session's last item first, the one before it second, and so on."""
+
+    def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
+        for i in range(len(sequences)):
+            for click in range(sequences.starts[i], sequences.starts[i + 1] - 1):
+                rows = np.full((1, n_candidates), -1, dtype=np.int64)
+                recent = sequences.rows[sequences.starts[i] : click + 1][::-1]
+                unique = list(dict.fromkeys(recent.tolist()))[:n_candidates]
+                rows[0, : len(unique)] = unique
+                scores = np.where(rows >= 0, -np.arange(n_candidates, dtype=np.float32), -np.inf)
+                yield Answers(np.array([click]), scores.astype(np.float32), rows)
+
+
+def test_popular_items_by_hand() -> None:
+    # Targets are 1, 0 and 5; popularity ranks them 2, 1 and 6.
+    measured = evaluate_next_items(PopularRanker(COUNTS), Sequences.from_lists([[3, 1, 0], [2, 5], [4]]), k=3)
+    assert measured.targets == 3
+    assert measured.recall == pytest.approx(2 / 3)
+    assert measured.mrr == pytest.approx((1 / 2 + 1) / 3)
+
+
+def test_equal_popularity_is_a_tie_against_us() -> None:
+    sequences = Sequences.from_lists([[3, 0]])
+    equal = np.full(30, 7)
+    assert evaluate_next_items(PopularRanker(equal), sequences, k=20).recall == 0.0
+    assert evaluate_next_items(PopularRanker(equal[:20]), sequences, k=20).mrr == pytest.approx(1 / 20)
+
+
+def test_what_may_repeat_by_hand() -> None:
+    sequences = Sequences.from_lists([[1, 1, 2, 1]])
+    # Answers: [1], [1], [2, 1]; targets: 1, 2, 1.
+    rules = evaluate_repeat_rules(RepeatsItself(), sequences, k=2)
+    assert rules["all"].recall == pytest.approx(2 / 3)
+    assert rules["all"].mrr == pytest.approx((1 + 1 / 2) / 3)
+    assert rules["not-last"].recall == pytest.approx(1 / 3)
+    assert rules["not-last"].mrr == pytest.approx(1 / 3)  # without the 2, 1 stands first
+    assert rules["none"].recall == 0.0
+
+
+def test_only_remembered_items_can_be_left_out() -> None:
+    sequences = Sequences.from_lists([[0, *range(1, 21), 0], [0, *range(1, 20), 0]])
+    # In the first session 21 clicks lie before the last target, and the worker remembers 20.
+    measured = evaluate_next_items(RepeatsItself(), sequences, k=30, repeat_items="none")
+    assert measured.recall == pytest.approx(1 / 41)
+
+
+def test_served_path_equals_one_session_after_the_other() -> None:
+    sequences = markov_sessions(40, 12, 0.5, length=5)
+    sequences = sequences.take(np.random.default_rng(0).permutation(40))
+    expected: dict[int, Float32Array] = {}
+    for i in range(len(sequences)):
+        state = ENCODER.initial_states(1)
+        for click in range(int(sequences.starts[i]), int(sequences.starts[i + 1]) - 1):
+            state = ENCODER.advance(state, sequences.rows[click : click + 1])
+            state = state.astype(np.float16).astype(np.float32)  # as a session record stores it
+            expected[click] = state[0]
+    found: dict[int, Float32Array] = {}
+    for clicks, states, known in states_after_clicks(ENCODER, sequences):
+        assert known.all()
+        found |= dict(zip(clicks.tolist(), states, strict=True))
+    assert sorted(found) == sorted(expected)
+    for click, state in expected.items():
+        np.testing.assert_allclose(found[click], state, atol=2e-3)
+
+
+def test_unknown_items_do_not_move_the_state() -> None:
+    plain, dotted = Sequences.from_lists([[3, 4, 5]]), Sequences.from_lists([[-1, 3, -1, -1, 4, 5]])
+    after = [states[0] for _, states, _ in states_after_clicks(ENCODER, plain)]
+    found = states_after_clicks(ENCODER, dotted)
+    dotted_after = [(states[0], bool(known[0])) for _, states, known in found]
+    assert [known for _, known in dotted_after] == [False, True, True, True, True]
+    assert not dotted_after[0][0].any()
+    for place, step in ((1, 0), (2, 0), (3, 0), (4, 1)):
+        np.testing.assert_array_equal(dotted_after[place][0], after[step])
+
+
+def test_popular_items_until_one_is_known() -> None:
+    ranker = EncoderRanker(ENCODER, exact_search(ENCODER), COUNTS)
+    answers = {int(a.clicks[0]): a.rows[0] for a in ranker.answers(Sequences.from_lists([[-1, 3, 4]]), 5)}
+    assert answers[0].tolist() == [0, 1, 2, 3, 4]
+    assert answers[1].tolist() != [0, 1, 2, 3, 4]
+
+
+def test_unknown_targets_are_misses() -> None:
+    sequences = Sequences.from_lists([[0, -1], [0, 1]])
+    assert evaluate_next_items(PopularRanker(COUNTS), sequences, k=20).recall == 0.5
+
+
+def test_nothing_to_foretell() -> None:
+    for sequences in (Sequences.from_lists([]), Sequences.from_lists([[1], []])):
+        for ranker in (PopularRanker(COUNTS), EncoderRanker(ENCODER, exact_search(ENCODER), COUNTS)):
+            assert evaluate_next_items(ranker, sequences).targets == 0
+
+
+def test_catalogue_smaller_than_k() -> None:
+    ranker = EncoderRanker(ENCODER, exact_search(ENCODER), COUNTS)
+    sequences = markov_sessions(5, 12, 0.5)
+    assert evaluate_next_items(ranker, sequences, k=20).recall == 1.0
+    assert evaluate_next_items(PopularRanker(COUNTS), sequences, k=20).recall == 1.0
+
+
+def test_asks_for_enough_to_see_a_tie_and_what_is_left_out() -> None:
+    asked: list[int] = []
+
+    def search(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        asked.append(k)
+        return exact_search(ENCODER)(queries, k)
+
+    ranker = EncoderRanker(ENCODER, search, COUNTS)
+    sequences = Sequences.from_lists([[1, 2]])
+    for rule in ("all", "not-last", "none"):
+        evaluate_next_items(ranker, sequences, k=4, repeat_items=rule)
+    assert asked == [5, 6, 25]
+
+
+def test_queries_for_tuning_an_index() -> None:
+    queries = sample_queries(ENCODER, markov_sessions(30, 12, 0.5), n=10)
+    assert queries.shape[1] == ENCODER.query_dim
+    assert len(queries) >= 10
+    assert sample_queries(ENCODER, Sequences.from_lists([])).shape == (0, ENCODER.query_dim)
