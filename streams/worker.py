@@ -99,9 +99,11 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether partitions are assigned, recovered and served."""
+        """Whether partitions are assigned, recovered and served; may be read from any thread."""
         app = self.app
-        return bool(app.started and not app.rebalancing and app.tables.recovery.completed.is_set())
+        # Not through tables.recovery or consumer: Faust makes those when first asked for, and made by
+        # another thread than the loop's they never start.
+        return bool(app.started and not app.rebalancing and app.tables.actives_ready)
 
     def assigned(self) -> set[int] | None:
         """Give the partitions of ``clicks`` served here, None while they are recovered or handed over."""
@@ -112,8 +114,9 @@ class Worker:
     @property
     def n_recovered(self) -> int:
         """A number that grows while the table is recovered, and that a new assignment changes."""
-        offsets = self.app.tables.recovery.active_offsets
-        return int(self.app.rebalancing_count) + sum(int(offset or 0) for offset in offsets.values())
+        recovery = self.app.tables._recovery
+        offsets = () if recovery is None else tuple(recovery.active_offsets.values())
+        return int(self.app.rebalancing_count) + sum(offset or 0 for offset in offsets)
 
     async def on_start(self) -> None:
         """Connect the outbox; called by the app when it starts."""

@@ -1,0 +1,291 @@
+"""The worker as a process against Apache Kafka: every click answered, also through kills, swaps, garbage."""
+
+import itertools
+import json
+import random
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from streams.session import Session, decode_session
+from tests.integration.conftest import N_ITEMS, Site
+from tests.integration.harness import (
+    Position,
+    click_value,
+    produce,
+    read_all,
+    wait_until_answered,
+)
+
+pytestmark = pytest.mark.kafka
+
+Records = list[tuple[bytes | None, bytes | None]]
+
+
+def make_clicks(n: int, n_sessions: int, seed: int = 0) -> Records:
+    """Clicks of many sessions, interleaved; one item in twenty is unknown to every snapshot."""
+    chance = random.Random(seed)
+    records: Records = []
+    for _ in range(n):
+        session = f"s{chance.randrange(n_sessions)}"
+        item = f"item-{chance.randrange(N_ITEMS)}" if chance.random() < 0.95 else "item-unknown"
+        records.append(
+            (session.encode(), click_value(session, item, event_id=f"e{chance.randrange(10 * n)}"))
+        )
+    return records
+
+
+def stored_sessions(site: Site) -> dict[tuple[int, str], Session]:
+    """What the changelog says of every session at its end."""
+    records = {}
+    for record in read_all(site.servers, site.topics.sessions_changelog):
+        assert record.key is not None
+        if record.key.startswith(b"s"):
+            records[record.position.partition, record.key[1:].decode()] = record.value
+    return {key: decode_session(value) for key, value in records.items() if value is not None}
+
+
+def test_every_click_is_answered_once(site: Site) -> None:
+    snapshot = site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    clicks = make_clicks(1500, n_sessions=200)
+    positions = produce(site.servers, site.topics.clicks, clicks, rate=500)
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+
+    assert answers.keys() == set(positions)
+    for position, (key, value) in zip(positions, clicks, strict=True):
+        (answer,) = answers[position]
+        click = json.loads(value or b"")
+        assert key is not None
+        assert answer["session_id"] == key.decode() == click["session_id"]
+        assert answer["click"]["item_id"] == click["item_id"]
+        assert answer["snapshot"] == snapshot.version
+        assert len(answer["items"]) == 20
+        scores = [item["score"] for item in answer["items"]]
+        assert scores == sorted(scores, reverse=True)
+        assert click["item_id"] not in [item["item_id"] for item in answer["items"]]
+    assert worker.metric("nextclick_clicks_total") == len(clicks)
+    assert worker.stop() == 0
+
+
+def test_kill_nine_loses_nothing(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    clicks = make_clicks(4000, n_sessions=300)
+    positions: list[Position] = []
+    producing = threading.Thread(
+        target=lambda: positions.extend(produce(site.servers, site.topics.clicks, clicks, rate=400))
+    )
+    producing.start()
+    for _ in range(2):
+        time.sleep(1.5)
+        worker.kill()
+        began = time.monotonic()
+        worker.start().wait_ready()
+        assert time.monotonic() - began < 20, "a killed worker is slow to come back"
+    producing.join()
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    assert worker.stop() == 0
+    check_against_oracle(site, clicks, positions, answers)
+
+
+def check_against_oracle(
+    site: Site, clicks: Records, positions: list[Position], answers: dict[Position, list[dict[str, Any]]]
+) -> None:
+    """Compare every stored session with the same clicks folded one by one, without Kafka."""
+    from tests.oracle import check_sessions
+
+    append_ms = {
+        record.position: record.timestamp_ms for record in read_all(site.servers, site.topics.clicks)
+    }
+    versions = {position: given[-1]["snapshot"] for position, given in answers.items()}
+    check_sessions(
+        [
+            (position, value or b"", append_ms[position])
+            for position, (_, value) in zip(positions, clicks, strict=True)
+        ],
+        versions,
+        site.snapshots,
+        stored_sessions(site),
+    )
+
+
+def test_terminated_worker_answers_once_and_leaves(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    clicks = make_clicks(2000, n_sessions=100)
+    positions: list[Position] = []
+    producing = threading.Thread(
+        target=lambda: positions.extend(produce(site.servers, site.topics.clicks, clicks, rate=500))
+    )
+    producing.start()
+    time.sleep(1.5)
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 15
+    worker.start().wait_ready()
+    producing.join()
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    assert Counter(len(given) for given in answers.values()) == {1: len(clicks)}
+    assert worker.stop() == 0
+
+
+def test_swap_keeps_sessions_and_never_mixes(site: Site) -> None:
+    first = site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    clicks = make_clicks(3000, n_sessions=150)
+    positions: list[Position] = []
+    producing = threading.Thread(
+        target=lambda: positions.extend(produce(site.servers, site.topics.clicks, clicks, rate=500))
+    )
+    producing.start()
+    time.sleep(2)
+    second = site.announce(seed=2)
+    producing.join()
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    by_version = Counter(given[0]["snapshot"] for given in answers.values())
+    assert set(by_version) == {first.version, second.version}
+    assert worker.metric("nextclick_snapshot_swaps_total") == 1
+    assert worker.metric("nextclick_sessions_rebuilt_total") > 0
+    for partition in range(4):
+        seen = [answers[at][0]["snapshot"] for at in sorted(positions) if at.partition == partition]
+        assert [version for version, _ in itertools.groupby(seen)] == [first.version, second.version]
+    check_answers_fit(site, answers)
+    check_against_oracle(site, clicks, positions, answers)
+    assert worker.stop() == 0
+
+
+def check_answers_fit(site: Site, answers: dict[Position, list[dict[str, Any]]]) -> None:
+    """No answer names items in an order that its snapshot does not give: scores are of one model."""
+    for (answer,) in answers.values():
+        assert answer["snapshot"] in site.snapshots
+        assert len({item["item_id"] for item in answer["items"]}) == 20
+
+
+def corrupt_records() -> dict[str, Records]:
+    """Ten kinds of records that are no clicks, by the reason they must be given."""
+    good = click_value("s1", "item-1")
+    return {
+        "not-json": [(b"s1", b"{"), (b"s1", b"\xff\xfe"), (b"s1", b"[1]"), (b"s1", None)],
+        "missing-field": [(b"s1", b'{"session_id": "s1"}')],
+        "wrong-type": [(b"s1", b'{"session_id": "s1", "item_id": 7}')],
+        "bad-id": [(b"s1", click_value("s1", "a\x00b"))],
+        "too-long": [(b"s1", click_value("s1", "i" * 129))],
+        "key-mismatch": [(b"other", good), (None, good)],
+        "timestamp-out-of-range": [(b"s1", click_value("s1", "item-1", timestamp_ms=0))],
+        "record-too-large": [(b"s1", b'"' + b"x" * 70_000 + b'"')],
+    }
+
+
+def test_corrupt_records_are_rejected_with_their_reason(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    kinds = [(reason, record) for reason, records in corrupt_records().items() for record in records]
+    bad = [kinds[n % len(kinds)] for n in range(240)]
+    good = make_clicks(2160, n_sessions=100)
+    mixed: list[tuple[str | None, tuple[bytes | None, bytes | None]]] = [*bad, *((None, one) for one in good)]
+    random.Random(3).shuffle(mixed)
+    positions = produce(site.servers, site.topics.clicks, [record for _, record in mixed])
+    expected = {position: reason for position, (reason, _) in zip(positions, mixed, strict=True)}
+
+    wanted = [position for position, reason in expected.items() if reason is None]
+    answers = wait_until_answered(site.servers, site.topics.recommendations, wanted)
+    assert answers.keys() == set(wanted)
+    rejected = read_all(site.servers, site.topics.rejected_clicks)
+    by_position = {
+        Position(int(one.headers["partition"]), int(one.headers["offset"])): one for one in rejected
+    }
+    assert len(rejected) == len(by_position) == 240
+    for position, (reason, (key, value)) in zip(positions, mixed, strict=True):
+        if reason is not None:
+            one = by_position[position]
+            assert one.headers["reason"] == reason
+            assert one.headers["topic"] == site.topics.clicks
+            assert one.key == key
+            assert one.value == (None if value is None else value[: 64 * 1024])
+            assert int(one.headers["original_bytes"]) == len(value or b"")
+            assert len(one.headers["detail"].encode()) <= 256
+    assert worker.metric("nextclick_rejected_clicks_total") == 240
+    assert worker.stop() == 0
+
+
+def test_a_bad_snapshot_is_refused_and_the_old_one_serves(site: Site) -> None:
+    first = site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    broken = site.folder / "snapshots" / "broken"
+    shutil.copytree(first.location, broken)
+    (broken / "index.faiss").write_bytes(b"garbage")
+    site.announce_as("broken", str(broken), first.manifest_sha256)
+    deadline = time.monotonic() + 20
+    while worker.metric("nextclick_snapshots_refused_total") == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    positions = produce(site.servers, site.topics.clicks, make_clicks(50, n_sessions=5))
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    assert {given[0]["snapshot"] for given in answers.values()} == {first.version}
+    assert "index.faiss has 7 bytes" in worker.text()
+    worker.kill()
+    worker.start().wait_ready()  # it falls back on the last snapshot that it served
+    assert f"snapshot {first.version} serves" in worker.text()
+    assert worker.stop() == 0
+
+
+def test_without_a_snapshot_the_worker_waits(site: Site) -> None:
+    worker = site.worker().start()
+    deadline = time.monotonic() + 30
+    while "waiting for a first production snapshot" not in worker.text():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+
+
+def test_one_worker_of_a_name(site: Site) -> None:
+    site.announce(seed=1)
+    first = site.worker("twin").start().wait_ready()
+    second = site.worker("twin").start()
+    assert second.wait() == 1
+    assert "a worker named twin runs on this host already" in second.text()
+    assert first.stop() == 0
+
+
+def test_a_recreated_topic_is_refused(site: Site) -> None:
+    from streams.kafka import open_admin
+    from streams.topics import create_topics
+
+    site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    positions = produce(site.servers, site.topics.clicks, make_clicks(100, n_sessions=5))
+    wait_until_answered(site.servers, site.topics.recommendations, positions)
+    assert worker.stop() == 0
+    with open_admin(site.kafka.connection) as admin:
+        admin.delete_topics([site.topics.clicks])
+    time.sleep(1)
+    create_topics(site.kafka.connection, site.topics, 4)
+    produce(site.servers, site.topics.clicks, make_clicks(100, n_sessions=5))
+    worker.start()
+    assert worker.wait(60) == 1
+    assert "nextclick sessions reset" in worker.text()
+
+
+def test_two_workers_share_and_one_takes_over(site: Site) -> None:
+    site.announce(seed=1)
+    first = site.worker("one").start().wait_ready()
+    second = site.worker("two").start().wait_ready()
+    clicks = make_clicks(3000, n_sessions=200)
+    positions: list[Position] = []
+    producing = threading.Thread(
+        target=lambda: positions.extend(produce(site.servers, site.topics.clicks, clicks, rate=300))
+    )
+    producing.start()
+    time.sleep(4)
+    second.kill()
+    producing.join()
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    assert first.stop() == 0
+    check_against_oracle(site, clicks, positions, answers)
