@@ -43,8 +43,8 @@ class EncoderConfig:
     n_units: int = 100
     n_layers: int = 1
     embedding_dim: int = 100
-    dropout_embedding: float = 0.25
-    dropout_hidden: float = 0.25
+    dropout_embedding: float = 0.35
+    dropout_hidden: float = 0.35
     shared_embeddings: bool = True
     normalized: bool = True
     initial_scale: float = 14.0
