@@ -1,0 +1,209 @@
+"""The shop's front end as a process of its own: it sends clicks, receives recommendations, and judges both.
+
+``python -m deploy.demo.front_end FOLDER`` with plain aiokafka and json, as any front end would be written;
+only how to reach Kafka comes from the product's settings.
+The schedule is open-loop: a click is due at its own moment, however late the ones before it were, and its
+latency counts from then. Where ``enough`` has not come on stdin when all is sent, it goes on with the same
+sessions under other ids (whose hits do not count) until it comes; then it waits for the last answers.
+
+In FOLDER it finds ``stream.tsv`` (seconds after the start, session, item), ``counts.json`` (the history's
+clicks per item) and ``front-end.json``. It prints one JSON object a line: ``ready``, and after ``go`` on
+stdin four a second, the last with ``done``.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from deploy.demo.tally import Deliveries, HitRates, Popularity, percentile
+from deploy.demo.window import ShopWindow
+from deploy.settings_sources import load_settings
+
+REPORT_EVERY_S: Final = 0.25
+DRAIN_S: Final = 20.0
+
+
+class Planned(NamedTuple):
+    """A click of the schedule."""
+
+    due_s: float
+    session_id: str
+    item_id: str
+
+
+class FrontEnd:
+    """Sends what is planned and counts what comes back."""
+
+    def __init__(self, folder: Path) -> None:
+        with (folder / "stream.tsv").open(encoding="utf-8") as lines:
+            rows = [line.rstrip("\n").split("\t") for line in lines]
+        self._stream = [Planned(float(due_s), session, item) for due_s, session, item in rows]
+        counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+        given = json.loads((folder / "front-end.json").read_text(encoding="utf-8"))
+        self._seconds = float(given["seconds"])
+        self._topics = given["topics"]
+        self._rates = HitRates(frozenset(counts), Popularity(counts), bool(given["repeat_all"]))
+        self._deliveries = Deliveries()
+        self._window = ShopWindow(int(given["n_shown"]))
+        self._lists: dict[str, tuple[int, list[str]]] = {}  # session → offset of its click, items
+        self._connection = load_settings().connection().for_aiokafka()
+        self._go, self._enough = asyncio.Event(), asyncio.Event()
+        self._started = 0.0
+        self._n_sent = 0
+        self._behind_s = 0.0
+        self._n_open = 0  # sent and not acknowledged yet
+
+    async def run(self) -> None:
+        """Send, receive and report until it is enough; the last report has ``"done": true``."""
+        consumer = AIOKafkaConsumer(enable_auto_commit=False, fetch_max_wait_ms=200, **self._connection)
+        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=0, **self._connection)
+        async with consumer, producer:
+            await self._seek_to_end(consumer)
+            threading.Thread(target=self._read_stdin, args=[asyncio.get_running_loop()], daemon=True).start()
+            self._print({"ready": True})
+            await self._go.wait()
+            gc.freeze()  # nothing built so far is garbage; a full collection would cost milliseconds
+            self._started = time.monotonic()
+            sending = asyncio.create_task(self._send_all(producer))
+            others = {asyncio.create_task(self._listen(consumer)), asyncio.create_task(self._report_on())}
+            done, _ = await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what it failed with
+            for task in others:
+                task.cancel()
+            self._print(self._report() | self._verdict())
+
+    def _read_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        for line, event in (("go", self._go), ("enough", self._enough)):
+            if sys.stdin.readline().strip() == line:
+                loop.call_soon_threadsafe(event.set)
+
+    async def _seek_to_end(self, consumer: AIOKafkaConsumer) -> None:
+        numbers = range(int(self._topics["partitions"]))
+        partitions = [TopicPartition(self._topics["recommendations"], number) for number in numbers]
+        partitions.append(TopicPartition(self._topics["rejected_clicks"], 0))
+        consumer.assign(partitions)
+        await consumer.seek_to_end()
+        for partition in partitions:
+            await consumer.position(partition)
+
+    async def _send_all(self, producer: AIOKafkaProducer) -> None:
+        for planned in self._rounds():
+            wait_s = self._started + planned.due_s - time.monotonic()
+            if wait_s > 0.0005:
+                await asyncio.sleep(wait_s)
+            elif self._n_sent % 50 == 0:
+                await asyncio.sleep(0)
+            self._behind_s = max(0.0, -wait_s)
+            await self._send(producer, planned)
+        deadline = time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline and (self._n_open or self._deliveries.n_missing):
+            await asyncio.sleep(0.1)
+
+    def _rounds(self) -> Iterator[Planned]:
+        n_rounds = 0
+        while n_rounds == 0 or not self._enough.is_set():
+            for due_s, session_id, item_id in self._stream:
+                prefix = f"again{n_rounds}-" if n_rounds else ""
+                yield Planned(n_rounds * self._seconds + due_s, prefix + session_id, item_id)
+                if n_rounds and self._enough.is_set():
+                    return
+            n_rounds += 1
+
+    async def _send(self, producer: AIOKafkaProducer, planned: Planned) -> None:
+        due_s, session_id, item_id = planned
+        shown = self._lists.get(session_id, (-1, []))[1]
+        hit = None
+        if due_s <= self._seconds:
+            hit = self._rates.judge(session_id, item_id, shown, due_s)
+        self._window.click(session_id, item_id, hit, due_s)
+        click = {"session_id": session_id, "item_id": item_id, "timestamp_ms": time.time_ns() // 1_000_000}
+        value = json.dumps(click, ensure_ascii=False).encode()
+        sending = await producer.send(self._topics["clicks"], value=value, key=session_id.encode())
+        self._n_sent += 1
+        self._n_open += 1
+        sending.add_done_callback(partial(self._acknowledge, self._started + due_s))
+
+    def _acknowledge(self, due_s: float, sending: asyncio.Future[Any]) -> None:
+        self._n_open -= 1
+        if (error := sending.exception()) is not None:
+            print(f"Kafka did not take a click: {error}", file=sys.stderr, flush=True)
+            return
+        record = sending.result()
+        self._deliveries.acknowledge((record.partition, record.offset), due_s)
+
+    async def _listen(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            batches = await consumer.getmany(timeout_ms=200)
+            now_s = time.monotonic()
+            for partition, records in batches.items():
+                for record in records:
+                    if partition.topic == self._topics["recommendations"]:
+                        self._receive(json.loads(record.value), now_s)
+                    else:
+                        headers = dict(record.headers)
+                        self._deliveries.reject((int(headers["partition"]), int(headers["offset"])))
+
+    def _receive(self, answer: dict[str, Any], now_s: float) -> None:
+        click, session_id = answer["click"], answer["session_id"]
+        self._deliveries.answer((click["partition"], click["offset"]), answer["snapshot"], now_s)
+        if click["offset"] > self._lists.get(session_id, (-1, []))[0]:
+            items = [item["item_id"] for item in answer["items"]]
+            self._lists[session_id] = (click["offset"], items)
+            self._window.recommend(session_id, items)
+
+    async def _report_on(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_EVERY_S)
+            self._print(self._report())
+
+    def _report(self) -> dict[str, Any]:
+        now_s, deliveries, rates = time.monotonic(), self._deliveries, self._rates
+        recent = deliveries.recent_latencies_s(now_s)
+        versions = {version: round(at - self._started, 2) for version, at in deliveries.versions.items()}
+        return {
+            "seconds": round(now_s - self._started, 2),
+            "sent": self._n_sent,
+            "answered": deliveries.n_answered,
+            "rejected": deliveries.n_rejected,
+            "behind_s": round(self._behind_s, 3),
+            "latency_ms": _ms(recent),
+            "targets": rates.n_targets,
+            "hits": rates.n_hits,
+            "popular_hits": rates.n_popular_hits,
+            "versions": versions,
+            "shown": self._window.rows(now_s - self._started),
+        }
+
+    def _verdict(self) -> dict[str, Any]:
+        deliveries = self._deliveries
+        return {
+            "done": True,
+            "clicks": deliveries.n_clicks,
+            "unacknowledged": self._n_sent - deliveries.n_clicks,
+            "missing": deliveries.n_missing,
+            "latency_ms": _ms(deliveries.latencies_s),
+        }
+
+    @staticmethod
+    def _print(report: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.flush()
+
+
+def _ms(latencies_s: list[float]) -> dict[str, float | None]:
+    found = {name: percentile(latencies_s, share) for name, share in (("p50", 0.5), ("p99", 0.99))}
+    return {name: None if value is None else round(value * 1000, 2) for name, value in found.items()}
+
+
+if __name__ == "__main__":
+    asyncio.run(FrontEnd(Path(sys.argv[1])).run())

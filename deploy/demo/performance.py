@@ -1,0 +1,268 @@
+"""The demo itself: every part started in turn, watched while clicks flow, and ended in order."""
+
+import json
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+from deploy.broker import LocalKafka
+from deploy.demo.children import Child, Supervised
+from deploy.demo.plan import Plan
+from deploy.demo.scene import Outcome, Scene
+from deploy.demo.stage import PARTITIONS, DemoError, Stage, remove_from_cluster, set_stage
+from deploy.demo.view import View
+from deploy.java import KAFKA_VERSION
+from deploy.progress import show_seconds
+from deploy.settings import Settings
+from streams.topics import create_topics
+
+MAIN: Final = "deploy.cli.main"
+TICK_S: Final = 0.2
+READY_TIMEOUT_S: Final = 90.0
+PATIENCE_S: Final = 120.0  # for a swap that takes longer than the stream
+N_SHOWN: Final = 12
+
+
+class Performance:
+    """One run; ``view`` shows it."""
+
+    def __init__(self, given: Settings, plan: Plan, folder: Path, seconds: float, view: View) -> None:
+        self._given = given
+        self._plan = plan
+        self._folder = folder
+        self._seconds = seconds
+        self._view = view
+        self._training_s = 0.0
+
+    def run(self) -> Outcome:
+        """Run all of it; raises a NextclickError where a part fails. Nothing is left running.
+
+        1. Kafka: our own, or the cluster that the settings name; topics of the demo's own.
+        2. A worker, which waits for a snapshot, and a trainer that makes one from the history.
+        3. The front end sends the stream; in the middle a second trainer reads what has flowed.
+        4. The worker swaps its snapshot in; the front end counts to the last answer.
+        """
+        with ExitStack() as stack:
+            stage = self._set_stage(stack)
+            worker = Supervised(self._child(stage, "worker", "--name", "demo"))
+            stack.callback(worker.child.stop)
+            worker.start()
+            self._train_first(stack, stage)
+            front_end = FrontEndProcess(self._front_end(stage))
+            stack.callback(front_end.stop)
+            with self._view.step("the worker joins Kafka and loads the snapshot"):
+                front_end.start()
+                self._wait_ready(worker, front_end)
+            self._view.say("worker ready")
+            return self._stream(stack, stage, worker, front_end)
+
+    def _set_stage(self, stack: ExitStack) -> Stage:
+        if self._given.names_a_cluster:
+            servers = self._given.bootstrap_servers
+            line = f"the cluster at {servers} is used, with topics of the demo's own"
+        else:
+            began = time.monotonic()
+            with self._view.step("Apache Kafka starts"):
+                kafka = LocalKafka(self._folder / "kafka", say=self._view.say)
+                stack.enter_context(kafka)
+            servers = kafka.bootstrap_servers
+            line = f"Apache Kafka {KAFKA_VERSION} runs at {servers} ({_took(began)})"
+        stage = set_stage(
+            self._folder,
+            self._given,
+            servers,
+            repeat_items=self._plan.repeat_items,
+            session_gap_minutes=self._plan.session_gap_minutes,
+        )
+        with self._view.step("topics"):
+            create_topics(stage.connection, stage.topics, PARTITIONS)
+        if self._given.names_a_cluster:
+            stack.callback(remove_from_cluster, stage)
+        self._view.say(line)
+        return stage
+
+    def _child(self, stage: Stage, *arguments: str, name: str | None = None, **settings: object) -> Child:
+        environment = stage.environment_with(**settings)
+        # The first word is the command and, unless named otherwise, what people call the process.
+        return Child(name or arguments[0], MAIN, arguments, folder=self._folder, environment=environment)
+
+    def _trainer(self, stage: Stage, name: str) -> "TrainerProcess":
+        history = ["--history", str(self._plan.history)]
+        arguments = ["trainer", "--once", *history]
+        return TrainerProcess(self._child(stage, *arguments, name=name, epochs=self._plan.epochs))
+
+    def _train_first(self, stack: ExitStack, stage: Stage) -> None:
+        began = time.monotonic()
+        trainer = self._trainer(stage, "first-trainer")
+        stack.callback(trainer.child.stop)
+        trainer.child.start()
+        n_clicks = sum(self._plan.counts.values())
+        with self._view.step(f"first snapshot from {n_clicks:,} clicks") as note:
+            while not trainer.ended():
+                note(trainer.doing())
+                time.sleep(TICK_S)
+        self._training_s = time.monotonic() - began
+        self._view.say(
+            f"first snapshot: {len(self._plan.counts):,} items from {n_clicks:,} clicks ({_took(began)})"
+        )
+
+    def _front_end(self, stage: Stage) -> Child:
+        folder = self._folder / "front-end"
+        if not self._plan.made_up:
+            # A second training must fit in, which shares the machine with the worker; made-up shoppers go on.
+            self._seconds = max(self._seconds, 2 * self._training_s + 10)
+        self._plan.write_for_front_end(folder, self._seconds)
+        given = {
+            "seconds": self._seconds,
+            "repeat_all": self._plan.repeat_items == "all",
+            "n_shown": N_SHOWN,
+            "topics": {
+                "clicks": stage.topics.clicks,
+                "recommendations": stage.topics.recommendations,
+                "rejected_clicks": stage.topics.rejected_clicks,
+                "partitions": PARTITIONS,
+            },
+        }
+        (folder / "front-end.json").write_text(json.dumps(given), encoding="utf-8")
+        return Child(
+            "front-end",
+            "deploy.demo.front_end",
+            [str(folder)],
+            folder=self._folder,
+            environment=stage.environment,
+            pipes=True,
+        )
+
+    def _wait_ready(self, worker: Supervised, front_end: "FrontEndProcess") -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not (front_end.ready and _is_ready(worker.child)):
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"the worker was not ready within {READY_TIMEOUT_S:.0f} s (its log: {worker.child.log})"
+                )
+            worker.check()
+            front_end.check()
+            time.sleep(TICK_S)
+
+    def _stream(
+        self, stack: ExitStack, stage: Stage, worker: Supervised, front_end: "FrontEndProcess"
+    ) -> Outcome:
+        """Let the clicks flow, retrain in the middle, and watch until the front end is done."""
+        scene = Scene(self._plan.title, self._plan.made_up, self._seconds)
+        trainer = self._trainer(stage, "trainer")
+        stack.callback(trainer.child.stop)
+        retrain_at_s = max(0.15 * self._seconds, 0.6 * self._seconds - 1.3 * self._training_s)
+        front_end.go()
+        with self._view.live(scene):
+            while not front_end.done:
+                time.sleep(TICK_S)
+                scene.take(front_end.report)
+                front_end.check()
+                if worker.check():
+                    scene.worker_restarted(worker.n_restarts)
+                if trainer.child.process is None and scene.seconds >= retrain_at_s:
+                    trainer.child.start()
+                    scene.retraining_began()
+                elif trainer.child.process is not None:
+                    ended = trainer.ended()
+                    scene.trainer = "" if ended else trainer.doing()
+                if scene.swapped or scene.seconds > self._seconds + PATIENCE_S:
+                    front_end.enough()
+                self._view.show(scene)
+            scene.take(front_end.report)
+            self._view.show(scene)
+        return scene.outcome()
+
+
+class TrainerProcess:
+    """A trainer that runs once."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+
+    def ended(self) -> bool:
+        """Whether it has published; raises ChildError where it failed."""
+        if self.child.exit_code:
+            raise self.child.error()
+        return self.child.exit_code == 0
+
+    def doing(self) -> str:
+        """What it says it does."""
+        return self.child.last_line() or "starting"
+
+
+class FrontEndProcess:
+    """The front end's process, its latest report and the two words it waits for."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self.report: Mapping[str, Any] = {}
+        self._told: set[str] = set()
+
+    def start(self) -> None:
+        """Start it and read its reports in a thread."""
+        self._child.start()
+        assert self._child.process is not None
+        assert self._child.process.stdout is not None
+        threading.Thread(target=self._read, args=[self._child.process.stdout], daemon=True).start()
+
+    def _read(self, lines: IO[bytes]) -> None:
+        with suppress(ValueError):  # the pipe was closed
+            for line in lines:
+                self.report = json.loads(line)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it listens and waits for ``go``."""
+        return bool(self.report.get("ready"))
+
+    @property
+    def done(self) -> bool:
+        """Whether the last report is there."""
+        return bool(self.report.get("done"))
+
+    def check(self) -> None:
+        """Raise ChildError if it ended before it was done."""
+        if self._child.exit_code is not None:
+            time.sleep(TICK_S)  # its last report may still be in the pipe
+            if not self.done:
+                raise self._child.error()
+
+    def go(self) -> None:
+        """Let it begin."""
+        self._tell("go")
+
+    def enough(self) -> None:
+        """Let it end when the stream has."""
+        self._tell("enough")
+
+    def stop(self) -> None:
+        """End the process."""
+        self._child.stop()
+
+    def _tell(self, word: str) -> None:
+        process = self._child.process
+        if word in self._told or process is None or process.stdin is None:
+            return
+        self._told.add(word)
+        with suppress(BrokenPipeError):
+            process.stdin.write(f"{word}\n".encode())
+            process.stdin.flush()
+
+
+def _is_ready(worker: Child) -> bool:
+    found = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", worker.text())
+    if found is None:
+        return False
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/ready", timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def _took(began: float) -> str:
+    return show_seconds(time.monotonic() - began)
