@@ -99,7 +99,7 @@ def announce(
 
 def read_current(connection: KafkaConnection, topic: str) -> dict[str, Announcement]:
     """Read the topic to its end: what counts for each alias now."""
-    board = _Board(topic)
+    board = Board(topic)
     with open_consumer(connection, enable_auto_commit=False) as consumer:
         for _ in _records_to_end(consumer, topic, board):
             pass
@@ -151,14 +151,16 @@ class AnnouncementFollower:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with open_consumer(self._connection, enable_auto_commit=False) as consumer:
+                with open_consumer(
+                    self._connection, enable_auto_commit=False, reconnect_backoff_max_ms=1_000
+                ) as consumer:
                     self._follow(consumer)
             except Exception as error:  # whatever ends a consumer, the announcements must be followed on
                 _log.warning("cannot follow topic %s, trying again: %s", self._topic, error)
                 self._stopping.wait(self._retry_s)
 
     def _follow(self, consumer: Any) -> None:
-        board = _Board(self._topic)
+        board = Board(self._topic)
         for _ in _records_to_end(consumer, self._topic, board):
             if self._stopping.is_set():
                 return
@@ -169,7 +171,7 @@ class AnnouncementFollower:
                     board.post(record.key, record.value, record.offset)
                     self._report(board)
 
-    def _report(self, board: "_Board") -> None:
+    def _report(self, board: "Board") -> None:
         announcement = board.current.get(self._alias)
         if self._caught_up.is_set() and announcement == self._reported:
             return
@@ -181,7 +183,7 @@ class AnnouncementFollower:
         self._caught_up.set()
 
 
-class _Board:
+class Board:
     """What each alias says, record after record."""
 
     def __init__(self, topic: str) -> None:
@@ -207,7 +209,7 @@ class _Board:
                 self._warned = True
 
 
-def _records_to_end(consumer: Any, topic: str, board: _Board) -> Any:
+def _records_to_end(consumer: Any, topic: str, board: Board) -> Any:
     """Post all records up to the end offset of now, yielding after each poll."""
     partition = TopicPartition(topic, 0)
     consumer.assign([partition])

@@ -14,7 +14,7 @@ def follow_from_end(connection: KafkaConnection, topic: str, stop: threading.Eve
     """
     n_partitions = require_topics(connection, topic)[topic].n_partitions
     partitions = [TopicPartition(topic, number) for number in range(n_partitions)]
-    with open_consumer(connection, enable_auto_commit=False) as consumer:
+    with open_consumer(connection, enable_auto_commit=False, reconnect_backoff_max_ms=1_000) as consumer:
         consumer.assign(partitions)
         for partition, end in consumer.end_offsets(partitions).items():
             consumer.seek(partition, end)

@@ -110,8 +110,9 @@ def send_clicks(
     """
     stop = stop or threading.Event()
     require_topics(connection, topic)
-    with open_producer(connection, acks="all", linger_ms=2, batch_size=64 << 10) as producer:
-        sender = _Sender(producer, topic)
+    options = {"linger_ms": 2, "batch_size": 64 << 10, "reconnect_backoff_max_ms": 1_000}
+    with open_producer(connection, acks="all", **options) as producer:
+        sender = Sender(producer, topic)
         try:
             return sender.run(clicks, due, stop, on_progress)
         except KafkaError as error:
@@ -120,7 +121,7 @@ def send_clicks(
             ) from error
 
 
-class _Sender:
+class Sender:
     """One run: sends, paces and counts what was delivered."""
 
     def __init__(self, producer: Any, topic: str) -> None:

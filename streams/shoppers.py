@@ -232,13 +232,15 @@ _Block = tuple[Floats, Rows, Rows]  # times in ms, session numbers, rows; in ord
 def _blocks(shop: _Shop, n_shoppers: int, gap_ms: float, n_sessions: int = 2048) -> Iterator[_Block]:
     """Blocks of clicks in order of time; a click waits until no later session can come before it."""
     between_ms = shop.habits.mean_clicks * gap_ms / n_shoppers  # from one shopper's entry to the next one's
+    # Who is there at the opening has some of the visit behind: fewer shoppers, for as many clicks as later.
+    n_early = max(1, round(n_shoppers * (1 - 1 / shop.habits.mean_clicks) ** 2))
     first, opened_ms = 0, 0.0
     waiting: _Block = (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     while True:
         shop.set_time(opened_ms)
         entries = opened_ms + np.cumsum(shop.rng.exponential(between_ms, n_sessions))
-        if first == 0:  # the shop opens with shoppers in it
-            entries = np.sort(np.concatenate([shop.rng.random(n_shoppers) * gap_ms, entries]))
+        if first == 0:
+            entries = np.sort(np.concatenate([shop.rng.random(n_early) * gap_ms, entries]))
         drawn = _sessions(shop, entries, first, gap_ms)
         times, sessions, rows = (np.concatenate(pair) for pair in zip(waiting, drawn, strict=True))
         first, opened_ms = first + len(entries), float(entries[-1])

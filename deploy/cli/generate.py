@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from deploy.cli.replay import check_rate, parse_start, rate_note, report_sent
 from deploy.progress import ProgressLine
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
-from streams.clickfile import write_click_file
+from streams.clickfile import ClickColumns, write_click_file
 from streams.replaying import at_speed, send_clicks
 from streams.shoppers import GeneratedClick, generate_clicks, generate_columns
 
@@ -54,46 +55,64 @@ def command(
     if start is not None and out is None:
         raise typer.BadParameter("--start goes with --out: into Kafka clicks happen now")
     pace = rate or 20.0
-    if minutes is not None:
-        clicks = min(clicks or int(minutes * 60 * pace) + 1, int(minutes * 60 * pace) + 1)
+    if minutes is not None and (rate == 0 or out is not None):
+        n_in_time = max(1, round(minutes * 60 * pace))
+        clicks, minutes = min(clicks or n_in_time, n_in_time), None
+    if rate == 0 and out is None and clicks is None:
+        raise typer.BadParameter("--rate 0 needs --clicks or --minutes")
+    shop = _Shop(seed, items, shoppers, pace)
     if out is not None:
-        columns = generate_columns(
-            seed,
-            clicks or FILE_CLICKS,
-            n_items=items,
-            n_shoppers=shoppers,
-            clicks_per_s=pace,
-            start_ms=parse_start(start or FILE_START),
-            session_prefix=session_prefix or "",
-        )
+        columns = shop.columns(clicks or FILE_CLICKS, parse_start(start or FILE_START), session_prefix or "")
         write_click_file(out, columns)
         output.say(f"{len(columns):,} clicks written to {out}")
         output.result({"clicks": len(columns), "file": str(out)})
         return
-    if rate == 0 and clicks is None:
-        raise typer.BadParameter("--rate 0 needs --clicks or --minutes")
     now_ms = int(time.time() * 1000)
     if rate == 0:  # all at once: as if they had happened until now
         now_ms -= int(1000 * (clicks or 0) / pace)
-    stream: Iterator[GeneratedClick] = generate_clicks(
-        seed,
-        n_items=items,
-        n_shoppers=shoppers,
-        clicks_per_s=pace,
-        start_ms=now_ms,
-        session_prefix=f"g{now_ms // 1000 % 10**7}-" if session_prefix is None else session_prefix,
-    )
+    own_prefix = f"g{now_ms // 1000 % 10**7}-"
+    stream = shop.stream(now_ms, own_prefix if session_prefix is None else session_prefix)
     if minutes is not None:
         end_ms = now_ms + minutes * 60_000
         stream = takewhile(lambda click: click.time_ms <= end_ms, stream)
-    due = at_speed(1.0, now_ms) if rate else None
     with stop_on_signals() as stop, ProgressLine() as line:
         sent = send_clicks(
             settings.connection(),
             settings.clicks_topic,
             islice(stream, clicks),
-            due,
+            at_speed(1.0, now_ms) if rate else None,
             stop=stop,
             on_progress=lambda sent: line.show("shoppers click", sent.n_clicks, clicks, rate_note(sent)),
         )
     report_sent(output, sent, settings.clicks_topic, clicks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    seed: int
+    n_items: int
+    n_shoppers: int
+    clicks_per_s: float
+
+    def columns(self, n_clicks: int, start_ms: int, session_prefix: str) -> ClickColumns:
+        """The first clicks, for a file."""
+        return generate_columns(
+            self.seed,
+            n_clicks,
+            n_items=self.n_items,
+            n_shoppers=self.n_shoppers,
+            clicks_per_s=self.clicks_per_s,
+            start_ms=start_ms,
+            session_prefix=session_prefix,
+        )
+
+    def stream(self, start_ms: int, session_prefix: str) -> Iterator[GeneratedClick]:
+        """The same clicks without end."""
+        return generate_clicks(
+            self.seed,
+            n_items=self.n_items,
+            n_shoppers=self.n_shoppers,
+            clicks_per_s=self.clicks_per_s,
+            start_ms=start_ms,
+            session_prefix=session_prefix,
+        )

@@ -1,6 +1,7 @@
 """``nextclick snapshots``: list, show, promote and roll back snapshots."""
 
 import hashlib
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -48,7 +49,7 @@ def list_command(settings: Settings, output: Output) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("version", "made (UTC)", "items", "clicks", "Recall@20", "MRR@20", "serves"):
-        table.add_column(heading, justify="right" if heading in ("items", "clicks") else "left")
+        table.add_column(heading, justify="right" if heading in ("items", "clicks") else "left", no_wrap=True)
     for manifest in manifests:
         row = _row(manifest, current)
         metrics = manifest.provenance.metrics
@@ -60,7 +61,7 @@ def list_command(settings: Settings, output: Output) -> None:
             *(f"{metrics[name]:.3f}" if name in metrics else "" for name in ("recall@20", "mrr@20")),
             "?" if current is None else ", ".join(row["serves"]),
         )
-    Console().print(table)
+    _print(table)
 
 
 @app.command("show")
@@ -74,7 +75,7 @@ def show_command(settings: Settings, output: Output, version: Version) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in _facts(settings, manifest):
         table.add_row(name, value)
-    Console().print(table)
+    _print(table)
 
 
 @app.command("promote")
@@ -208,6 +209,11 @@ def _facts(settings: Settings, manifest: Manifest) -> list[tuple[str, str]]:
         (name, f"{digest.bytes:,} bytes, {digest.sha256[:12]}…") for name, digest in manifest.files.items()
     ]
     return facts
+
+
+def _print(table: Table) -> None:
+    # Piped, Rich would take 80 columns and cut versions short.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _show_time(time_ms: int) -> str:
