@@ -76,7 +76,7 @@ class Updater:
         else:
             scores = torch.addmm(candidates.bias, hidden, units[1].T)
         if candidates.rows is not None:
-            scores = self._corrected(scores, candidates, active)
+            scores = self._corrected(scores, candidates, candidates.rows, active)
         loss = LOSSES[self._config.loss](scores, candidates.targets.flatten()[active], self._config)
         value = float(loss.detach())
         if not np.isfinite(value):
@@ -102,10 +102,9 @@ class Updater:
         bias = None if encoder.bias is None else read[-1]
         return _Candidates(rows, read[:n_tables], bias, leaves, inputs, targets)
 
-    def _corrected(self, scores: Tensor, candidates: _Candidates, active: Tensor) -> Tensor:
+    def _corrected(self, scores: Tensor, candidates: _Candidates, rows: Tensor, active: Tensor) -> Tensor:
         """Correct for the odds of being a candidate; items of a lane's own window are there in any case."""
-        assert candidates.rows is not None
-        log_q = self._odds.log_odds(candidates.rows, len(active), self._config.n_negatives)
+        log_q = self._odds.log_odds(rows, len(active), self._config.n_negatives)
         of_lane = torch.cat([candidates.inputs, candidates.targets]).T  # (lanes, 2 * steps)
         certain = of_lane[active % len(of_lane)]
         return log_q_corrected(scores, log_q, certain, self._config.log_q)
