@@ -124,6 +124,8 @@ def decode_click(key: bytes | None, value: bytes | None, append_ms: int) -> Clic
         )
     try:
         click = _click_decoder.decode(value)
+        if not value.isascii():
+            value.decode()  # fields that are skipped may hold anything
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return _find_reason(value, str(error))
     # Only a field that is skipped can nest this deeply; counting brackets is cheaper than parsing twice.
@@ -164,7 +166,7 @@ def _find_fault(click: Click, key: bytes | None, append_ms: int) -> Rejection | 
 def _out_of_range(time_ms: int) -> Rejection:
     return Rejection(
         Reason.TIMESTAMP_OUT_OF_RANGE,
-        f"timestamp_ms is {time_ms:.0f}, expected 2000-01-01 to a day after the record's arrival",
+        _clip(f"timestamp_ms must be from 2000-01-01 to a day after the record's arrival, not {time_ms}"),
     )
 
 
@@ -179,7 +181,7 @@ def _find_reason(value: bytes, problem: str) -> Rejection:
     except UnicodeDecodeError as error:
         return Rejection(Reason.NOT_JSON, f"not UTF-8: {error.reason} at byte {error.start}")
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, parse_int=_parse_int)
     except RecursionError:
         return _too_deep()
     except ValueError as error:
@@ -188,7 +190,9 @@ def _find_reason(value: bytes, problem: str) -> Rejection:
         return Rejection(Reason.NOT_JSON, f"not an object but {type(fields).__name__}")
     if _depth_exceeded(value):
         return _too_deep()
-    return _find_field_fault(fields) or Rejection(Reason.WRONG_TYPE, _clip(problem))
+    return _find_field_fault(fields) or Rejection(
+        Reason.WRONG_TYPE, _clip(f"NaN, a number out of range or half a surrogate pair: {problem}")
+    )
 
 
 def _find_field_fault(fields: dict[str, Any]) -> Rejection | None:
@@ -213,13 +217,18 @@ def _find_field_fault(fields: dict[str, Any]) -> Rejection | None:
                 Reason.WRONG_TYPE, _clip(f"timestamp_ms is {time_ms!r}, expected whole milliseconds")
             )
         if not -(2**63) <= time_ms < 2**63:
-            return Rejection(Reason.TIMESTAMP_OUT_OF_RANGE, "timestamp_ms has over 64 bits")
+            return _out_of_range(time_ms)
     context = fields.get("context")
     if context is not None and not (
         isinstance(context, dict) and all(isinstance(field, Scalar) for field in context.values())
     ):
         return Rejection(Reason.WRONG_TYPE, "context is not a flat object")
     return None
+
+
+def _parse_int(digits: str) -> int:
+    """Read a whole number; of one too long for ``int`` only that it is beyond any range."""
+    return int(digits[:30])
 
 
 def _depth_exceeded(value: bytes) -> bool:

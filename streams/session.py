@@ -82,7 +82,7 @@ def decode_session(record: bytes) -> Session:
         )
     try:
         return _decoder.decode(memoryview(record)[1:])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SessionFormatError(f"session record cannot be read: {error}") from error
 
 

@@ -1,0 +1,34 @@
+"""A real snapshot that is small enough for unit tests: twelve items, eight units, every item scored."""
+
+import numpy as np
+
+from index.exact import ExactIndex
+from model.encoder import EncoderConfig, SessionEncoder
+from model.threads import set_threads
+from model.vocabulary import Vocabulary
+from streams.snapshot import Manifest, Provenance, Snapshot
+
+ITEMS = tuple(f"item-{n:02}" for n in range(12))
+
+set_threads(1)  # as a worker does; several threads on matrices of this size only wait for each other
+CONFIG = EncoderConfig(n_units=8, embedding_dim=6)
+
+
+def tiny_parts(
+    seed: int = 0, items: tuple[str, ...] = ITEMS, config: EncoderConfig = CONFIG
+) -> tuple[SessionEncoder, Vocabulary, ExactIndex]:
+    encoder = SessionEncoder(config, len(items), seed=seed).eval()
+    counts = np.arange(len(items), 0, -1, dtype=np.int64) * 10
+    return encoder, Vocabulary(items, counts), ExactIndex(encoder.item_vectors())
+
+
+def tiny_snapshot(
+    version: str = "v1",
+    seed: int = 0,
+    items: tuple[str, ...] = ITEMS,
+    config: EncoderConfig = CONFIG,
+) -> Snapshot:
+    """A snapshot that was never on disk; another seed is another model, other items another catalogue."""
+    encoder, vocabulary, index = tiny_parts(seed, items, config)
+    manifest = Manifest(version, 0, len(items), index.kind, config.to_dict(), {}, Provenance())
+    return Snapshot(version, encoder, vocabulary, index, manifest, "", "")
