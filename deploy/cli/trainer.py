@@ -92,15 +92,9 @@ def parse_interval(text: str) -> float:
 def be_considerate() -> int:
     """Wait passively, be nice, leave a core free; gives the number of threads to use.
 
-    OpenMP reads its environment when it is loaded. Where it is loaded already, this process starts anew.
+    OpenMP reads its environment when it is loaded, with torch or FAISS: to be called before.
     """
-    wished = {"OMP_WAIT_POLICY": "passive"}
-    late = any(os.environ.get(name) != value for name, value in wished.items()) and (
-        "torch" in sys.modules or "faiss" in sys.modules
-    )
-    os.environ.update(wished)
-    if late:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     with suppress(OSError):
         os.nice(max(0, NICENESS - os.nice(0)))
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

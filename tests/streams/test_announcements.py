@@ -71,7 +71,8 @@ def test_the_last_record_of_an_alias_counts_and_garbage_changes_nothing(
         board.post(b"\xff", encode_announcement(FIRST), 6)
     assert board.current == {"production": SECOND, "canary": FIRST}
     assert [record.getMessage() for record in caplog.records] == [
-        "topic snapshots holds what is no announcement, at offset 2: JSON is malformed: invalid character (byte 0)"
+        "topic snapshots holds what is no announcement, at offset 2:"
+        " JSON is malformed: invalid character (byte 0)"
     ]
     board.post(b"canary", None, 7)
     assert board.current == {"production": SECOND}

@@ -2,6 +2,7 @@ import gzip
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -98,14 +99,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_bytes(b"none")
     with pytest.raises(ClickFileError, match="cannot be read"):
         read_click_file(tmp_path / "c.parquet")
-    (tmp_path / "c.tsv.gz").write_bytes(gzip.compress(b"SessionId\tItemId\tTime\n" + b"1\t2\t3\n" * 9999)[:-20])
+    whole = gzip.compress(b"SessionId\tItemId\tTime\n" + b"1\t2\t3\n" * 9999)
+    (tmp_path / "c.tsv.gz").write_bytes(whole[:-20])
     with pytest.raises(ClickFileError, match="cannot be read"):
         read_click_file(tmp_path / "c.tsv.gz")
 
 
 def test_columns_join_in_the_order_given() -> None:
-    import numpy as np
-
     def one(session_id: str) -> ClickColumns:
         ids = np.array([session_id], dtype=object)
         return ClickColumns(ids, ids, np.array([1], dtype=np.int64))

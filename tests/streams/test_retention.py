@@ -59,7 +59,7 @@ def test_what_another_trainer_is_writing_is_left_alone(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(SnapshotError, match="cannot write snapshots to .*: Not a directory"),
+        pytest.raises(SnapshotError, match=r"cannot write snapshots to .*: Not a directory"),
         publishing_at(str(tmp_path / "file" / "snapshots")),
     ):
         pass

@@ -62,5 +62,7 @@ def test_no_clicks_are_no_sessions() -> None:
     st.lists(st.tuples(st.sampled_from("stu"), st.sampled_from("abcd"), st.integers(-500, 10**13))),
     st.sampled_from([None, 0, 100, 10**12]),
 )
-def test_sessions_are_cut_as_a_worker_cuts_them(clicks: list[tuple[str, str, int]], gap_ms: int | None) -> None:
+def test_sessions_are_cut_as_a_worker_cuts_them(
+    clicks: list[tuple[str, str, int]], gap_ms: int | None
+) -> None:
     assert cut(clicks, gap_ms) == fold(clicks, gap_ms)
