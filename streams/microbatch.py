@@ -1,6 +1,6 @@
 """What a micro-batch goes through before Kafka sees anything of it: decoded, bounded, a bad click isolated.
 
-Pure functions over Faust's messages, of which only key, value, time, topic, partition and offset count.
+Pure functions over records as aiokafka gives them: key, value, timestamp in ms, topic, partition, offset.
 """
 
 import logging
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class Rejected(NamedTuple):
     """A record that is no click, as it came, and why."""
 
-    message: Any
+    record: Any
     rejection: Rejection
 
 
@@ -31,22 +31,15 @@ class Decoded(NamedTuple):
     rejected: list[Rejected]
 
 
-def append_ms(message: Any) -> int:
-    """Give the time of arrival; Faust has made seconds of Kafka's milliseconds."""
-    arrived_s: float = message.timestamp
-    return round(arrived_s * 1000)
-
-
-def decode_batch(messages: Sequence[Any]) -> Decoded:
+def decode_batch(records: Sequence[Any]) -> Decoded:
     """Decode and check all records; a bad one becomes a rejection and the rest go on."""
     decoded = Decoded([], [])
-    for message in messages:
-        arrived_ms = append_ms(message)
-        click = decode_click(message.key, message.value, arrived_ms)
+    for record in records:
+        click = decode_click(record.key, record.value, record.timestamp)
         if isinstance(click, Click):
-            decoded.arrivals.append(Arrival(click, message.partition, message.offset, arrived_ms))
+            decoded.arrivals.append(Arrival(click, record.partition, record.offset, record.timestamp))
         else:
-            decoded.rejected.append(Rejected(message, click))
+            decoded.rejected.append(Rejected(record, click))
     return decoded
 
 
@@ -68,7 +61,7 @@ def first_beyond_rebuilds(
 
 def answer_or_isolate(
     recommender: Recommender,
-    messages: Sequence[Any],
+    records: Sequence[Any],
     arrivals: Sequence[Arrival],
     sessions: Mapping[SessionRef, Session],
     created_ms: int,
@@ -83,7 +76,7 @@ def answer_or_isolate(
     recommendations: list[Recommendation] = []
     poison: list[Rejected] = []
     n_replays = n_rebuilt = 0
-    by_position = {(message.partition, message.offset): message for message in messages}
+    by_position = {(record.partition, record.offset): record for record in records}
     for arrival in arrivals:
         try:
             one = recommender.answer([arrival], stored, created_ms=created_ms)
@@ -101,20 +94,20 @@ def answer_or_isolate(
 
 def rejection_record(topic: str, partition: int, rejected: Rejected) -> Outgoing:
     """Give the record for ``rejected-clicks``: the bytes cut to 64 KiB, the reason in headers."""
-    message, rejection = rejected
+    record, rejection = rejected
     headers = {
         "reason": rejection.reason.value,
         "detail": rejection.detail,
-        "topic": message.topic,
-        "partition": str(message.partition),
-        "offset": str(message.offset),
-        "original_bytes": str(len(message.value or b"")),
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "original_bytes": str(len(record.value or b"")),
     }
     return Outgoing(
         topic,
         partition,
-        _cut(message.key),
-        _cut(message.value),
+        _cut(record.key),
+        _cut(record.value),
         tuple((name, text.encode()) for name, text in headers.items()),
     )
 

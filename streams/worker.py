@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from faust.types import TP
 
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
 from streams.expiry import Expiry
+from streams.intake import BatchTransport, FetchedBatch
 from streams.kafka import KafkaConnection
 from streams.metrics import WorkerMetrics
 from streams.microbatch import (
     Rejected,
     answer_or_isolate,
-    append_ms,
     decode_batch,
     first_beyond_rebuilds,
     rejection_record,
@@ -144,51 +145,41 @@ class Worker:
 
     async def _recommend(self, stream: Any) -> None:
         """The agent: take what has arrived, answer it, begin again."""
-        async for first in stream.noack().events():
-            events = [first, *self._drain(stream)]
-            self._metrics.batch_size.observe(len(events))
+        async for event in stream.noack().events():
+            records, generation = self._take(event.message, stream.channel.queue)
             async with self._turn:
                 try:
-                    while events:
-                        events = events[await self._answer(events) :]
+                    while records:
+                        records = records[await self._answer(records[: self._config.max_batch], generation) :]
                 except _PartitionsMovedError:
                     self._metrics.abandoned.inc()
-                    _log.info("gave up a batch of %d clicks: their partitions have moved on", len(events))
+                    _log.info("gave up a batch of %d clicks: their partitions have moved on", len(records))
 
-    def _drain(self, stream: Any) -> list[Any]:
-        """1. Take what already waits in the agent's queue, of one generation; no timer fills a batch."""
-        queue, consumer = stream.channel.queue, self.app.consumer
-        generation = self.app.consumer_generation_id
-        events: list[Any] = []
-        while len(events) < self._config.max_batch - 1 and not queue.empty():
-            event = queue.get_nowait()
-            message = event.message
-            if message.generation_id != generation or not self.app.flow_control.is_active():
-                continue  # of partitions that were revoked: their new owner reads it again
-            if not message.tracked:
-                message.tracked = True
-                consumer.track_message(message)
-            events.append(event)
-        return events
+    def _take(self, first: FetchedBatch, queue: Any) -> tuple[list[Any], int]:
+        """1. Take what has already arrived, of one generation; no timer fills a batch."""
+        records, generation = list(first.records), first.generation_id
+        while len(records) < self._config.max_batch and not queue.empty():
+            batch: FetchedBatch = queue.get_nowait().message
+            if batch.generation_id == generation:  # else its partitions' new owner reads it again
+                records += batch.records
+        return records, generation
 
-    async def _answer(self, events: Sequence[Any]) -> int:
+    async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
         stage, recommender = _Stopwatch(self._metrics), self._recommender()
-        messages = [event.message for event in events]
-        generation = messages[0].generation_id
         # 2. Decode and check; a bad record becomes a rejection and the rest go on.
-        decoded = decode_batch(messages)
+        decoded = decode_batch(records)
         stage.done("decode")
         # 3. Read the sessions in one go.
         sessions = self._read_sessions(decoded.arrivals)
         if (beyond := first_beyond_rebuilds(decoded.arrivals, sessions, recommender)) is not None:
-            positions = [(message.partition, message.offset) for message in messages]
-            messages = messages[: positions.index((beyond.partition, beyond.offset))]
-            decoded = decode_batch(messages)
+            positions = [(record.partition, record.offset) for record in records]
+            records = records[: positions.index((beyond.partition, beyond.offset))]
+            decoded = decode_batch(records)
         stage.done("read")
         # 4. Advance the encoder, 5. search the index: all sessions together.
         created_ms = int(time.time() * 1000)
-        answers, poison = answer_or_isolate(recommender, messages, decoded.arrivals, sessions, created_ms)
+        answers, poison = answer_or_isolate(recommender, records, decoded.arrivals, sessions, created_ms)
         rejected = decoded.rejected + poison
         stage.done("answer")
         # 6. Deliver every answer; then, and only then, the states that prove it.
@@ -196,26 +187,24 @@ class Worker:
         await self._outbox.deliver(self._outgoing(answers.recommendations, rejected))
         delivered_ms = time.time() * 1000
         stage.done("deliver")
-        records = self._records(answers.sessions)
+        states = self._states(answers.sessions)
         self._check_ownership(generation)
         last = await self._outbox.deliver(
-            Outgoing(self._table.changelog_topic, partition, key, record)
-            for partition, by_key in records.items()
-            for key, record in by_key.items()
+            Outgoing(self._table.changelog_topic, partition, key, state)
+            for partition, by_key in states.items()
+            for key, state in by_key.items()
         )
         stage.done("changelog")
         # 7. One write per partition: the states and the changelog offset that they are at.
         self._check_ownership(generation)
-        for partition, by_key in records.items():
+        for partition, by_key in states.items():
             self._table.write(partition, by_key, last[partition])
+        self._identified |= states.keys()
         stage.done("write")
         # 8. Acknowledge: now Faust may commit.
-        for event in events[: len(messages)]:
-            event.ack()
-        self._identified |= records.keys()
-        self.n_answered += len(messages)
-        self._note(messages, decoded.arrivals, answers, rejected, delivered_ms)
-        return len(messages)
+        self._acknowledge(records)
+        self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
+        return len(records)
 
     def _check_ownership(self, generation: int) -> None:
         if self._given_up or generation != self.app.consumer_generation_id:
@@ -257,14 +246,21 @@ class Worker:
             )
         self._identified.add(partition)
 
-    def _records(self, sessions: Mapping[SessionRef, Session]) -> dict[int, dict[bytes, bytes | None]]:
+    def _states(self, sessions: Mapping[SessionRef, Session]) -> dict[int, dict[bytes, bytes | None]]:
         """Give what is to be stored, by partition; with the first write also which topic it is of."""
-        records: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        states: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         for ref, session in sessions.items():
-            records[ref.partition][session_key(ref.session_id)] = encode_session(session)
-        for partition in records.keys() - self._identified:
-            records[partition][IDENTITY_KEY] = self._identity
-        return records
+            states[ref.partition][session_key(ref.session_id)] = encode_session(session)
+        for partition in states.keys() - self._identified:
+            states[partition][IDENTITY_KEY] = self._identity
+        return states
+
+    def _acknowledge(self, records: Sequence[Any]) -> None:
+        last = {record.partition: record for record in records}  # offsets of a partition rise
+        self.app.consumer.mark_done({TP(one.topic, one.partition): one.offset + 1 for one in last.values()})
+        for partition, record in last.items():
+            self._expiry.note(partition, record.timestamp)
+        self.n_answered += len(records)
 
     def _outgoing(
         self, recommendations: Sequence[Recommendation], rejected: Sequence[Rejected]
@@ -296,19 +292,20 @@ class Worker:
         assigned = [tp for tp in consumer.assignment() if tp.topic == self._topics.clicks]
         self._metrics.partitions.set(len(assigned))
         for tp in assigned:
-            end, committed = consumer.highwater(tp), consumer._committed_offset.get(tp)
+            end, committed = consumer.highwater(tp), consumer.committed(tp)
             if end is not None and committed is not None:
                 self._metrics.lag.labels(str(tp.partition)).set(max(0, end - committed))
 
-    def _note(
+    def _count(
         self,
-        messages: Sequence[Any],
+        records: Sequence[Any],
         arrivals: Sequence[Arrival],
         answers: Answers,
         rejected: Sequence[Rejected],
         delivered_ms: float,
     ) -> None:
         metrics = self._metrics
+        metrics.batch_size.observe(len(records))
         metrics.clicks.inc(len(answers.recommendations))
         metrics.replays.inc(answers.n_replays)
         metrics.rebuilt.inc(answers.n_rebuilt)
@@ -318,14 +315,15 @@ class Worker:
             metrics.rejected.labels(reason.value).inc(n)
         for arrival in arrivals:
             metrics.latency.observe((delivered_ms - arrival.append_ms) / 1000)
-        for message in messages:
-            self._expiry.note(message.partition, append_ms(message))
 
 
 class _App(faust.App):  # type: ignore[misc]
     """Faust's app with its wait for running work replaced: bounded, and followed by a commit."""
 
     worker: Worker
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -378,8 +376,8 @@ def _build_app(config: WorkerConfig, worker: Worker) -> _App:
         broker_rebalance_timeout=30.0,
         broker_request_timeout=30.0,
         broker_commit_interval=config.commit_interval_s,
-        broker_max_poll_records=2000,
-        stream_buffer_maxsize=1024,
+        broker_max_poll_records=1000,
+        stream_buffer_maxsize=8,  # fetched batches, not records
         stream_wait_empty=False,  # waits for ever for a batch that was not acknowledged; see _App
         stream_recovery_delay=0.0,
         agent_supervisor="mode.CrashingSupervisor",

@@ -1,0 +1,97 @@
+"""The intake: Faust's consumer, handing over whole fetched batches instead of single messages.
+
+Faust passes every record through two tasks, a conductor, an event and an acknowledgement of its own: 77 µs
+of a core for a record that nobody has looked at yet. Here the records of one fetch and one partition travel
+as one message, and what is done is one offset per partition. Assignment, recovery, back-pressure and the
+commit timer stay Faust's; records of the changelog go their usual way.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, ClassVar
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+
+class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
+    """The records that one fetch brought for one partition, oldest first; its offset is the last one's."""
+
+    records: list[Any]  # aiokafka's ConsumerRecord
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer with batches in and offsets out; everything else is inherited."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._done: dict[TP, int] = {}
+
+    def mark_done(self, next_offsets: Mapping[TP, int]) -> None:
+        """Let these offsets be committed: every record below them is answered and its state stored."""
+        self._done.update(next_offsets)
+
+    def committed(self, tp: TP) -> int | None:
+        """Give the offset that was committed last, None where nothing is known."""
+        offset: int | None = self._committed_offset.get(tp)
+        return offset
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Yield what a fetch brought: a batch for each partition of clicks, changelog records singly."""
+        fetched, _ = await self._wait_next_records(timeout)
+        if fetched is None or self.should_stop:
+            return
+        if not self.flow_active:  # a rebalance began while the fetch was under way: read again from there
+            try:
+                await self.perform_seek()
+            except Exception as error:
+                self.log.warning("cannot return to the committed offsets: %s", error)
+            return
+        generation = self.app.consumer_generation_id
+        for tp, records in fetched.items():
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if self._is_changelog_tp(tp):
+                for record in records:
+                    yield tp, self._to_message(tp, record)
+            elif records:
+                yield tp, self._to_batch(tp, records)
+
+    def _to_batch(self, tp: TP, records: list[Any]) -> FetchedBatch:
+        last = records[-1]
+        batch = FetchedBatch(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            (),
+            b"",
+            b"",
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        batch.records = records
+        return batch
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget what was done only after the last commit: Faust's own list is empty by then."""
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._done.pop(tp, None)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter(tuple(self._done))
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._done.get(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: between the last records of two batches there is no gap."""
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport with that consumer."""
+
+    Consumer: ClassVar[type] = BatchConsumer
