@@ -40,8 +40,8 @@ __all__ = [
     "open_producer",
 ]
 
-BOOTSTRAP_TIMEOUT_MS = 8_000
-"""Leaves two of the ten seconds that a person is asked to wait for starting Python and the clients."""
+BOOTSTRAP_TIMEOUT_MS = 7_000
+"""Leaves three of the ten seconds that a person is asked to wait for starting Python and the clients."""
 
 _REASONS = (  # what kafka-python's log says → what a person can do about it
     ("ECONNREFUSED", "nothing listens there; is Kafka started (nextclick broker)?"),
@@ -129,9 +129,9 @@ def open_consumer(connection: KafkaConnection, **options: Any) -> KafkaConsumer:
     return _open(KafkaConsumer, connection, options)
 
 
-def check_reachable(connection: KafkaConnection) -> None:
+def check_reachable(connection: KafkaConnection, timeout_ms: int = BOOTSTRAP_TIMEOUT_MS) -> None:
     """Raise BrokerUnreachable unless a broker answers; for commands whose own client would wait for ever."""
-    open_admin(connection).close()
+    open_admin(connection, bootstrap_timeout_ms=timeout_ms).close()
 
 
 def _open(client: Any, connection: KafkaConnection, options: dict[str, Any]) -> Any:
