@@ -173,14 +173,20 @@ def load_snapshot(location: str, *, manifest_sha256: str | None = None) -> Snaps
 
 
 def list_snapshots(location: str) -> list[Manifest]:
-    """Give the manifests under ``location``, oldest first; folders without a readable one are left out."""
+    """Give the manifests under ``location``, oldest first.
+
+    Left out are folders without a readable manifest, and those whose name is not the version in it.
+    """
     fs, root = _open_location(location)
+    fs.invalidate_cache()  # other trainers write there too
     manifests = []
     for path in fs.glob(f"{root.rstrip('/')}/*/{MANIFEST_FILE}"):
         try:
-            manifests.append(msgspec.json.decode(fs.cat_file(path), type=Manifest))
-        except (msgspec.MsgspecError, OSError):
+            manifest = msgspec.json.decode(fs.cat_file(path), type=Manifest)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError):
             continue
+        if manifest.version == path.split("/")[-2]:
+            manifests.append(manifest)
     return sorted(manifests, key=lambda manifest: manifest.version)
 
 
@@ -267,6 +273,7 @@ def _write_bundle(
     )
     (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
     for file in (*BUNDLE_FILES, MANIFEST_FILE):
+        (folder / file).chmod(0o644)  # safetensors lets nobody else read, but workers may be other users
         _sync(folder / file)
     _sync(folder)
     return version

@@ -11,7 +11,7 @@ from streams.snapshot import Manifest, Provenance, Snapshot
 ITEMS = tuple(f"item-{n:02}" for n in range(12))
 
 set_threads(1)  # as a worker does; several threads on matrices of this size only wait for each other
-CONFIG = EncoderConfig(n_units=8, embedding_dim=6)
+CONFIG = EncoderConfig(n_units=8, embedding_dim=6, dropout_embedding=0.25, dropout_hidden=0.25)
 
 
 def tiny_parts(
