@@ -19,9 +19,9 @@ from typing import Any, Final
 import fsspec
 import msgspec
 import numpy as np
+
 from index.approximate import load_index
 from index.protocol import ItemIndex
-
 from model.checkpoint import load_encoder, save_encoder
 from model.encoder import SessionEncoder
 from model.vocabulary import Vocabulary

@@ -151,7 +151,7 @@ def promised_half(file: str) -> Callable[[Path], None]:
     return damage
 
 
-def weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         path = folder / "encoder.safetensors"
         with safe_open(path, framework="pt") as stored:
@@ -347,7 +347,8 @@ def test_any_place_that_fsspec_opens(memory: Any) -> None:
 
 
 def test_elsewhere_the_manifest_comes_last(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, uploaded = memory.put_file, []
+    put = memory.put_file
+    uploaded: list[str] = []
 
     def put_three(source: str, target: str, **options: Any) -> None:
         if len(uploaded) == 3:
