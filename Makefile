@@ -1,0 +1,54 @@
+# `make` lists the targets. Everything runs in .venv, which `make setup` makes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+DATA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup kafka demo check format format-check lint types test test-unit clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) kafka  ## Make .venv with everything in it, and fetch Apache Kafka
+
+# Built aside and marked last: a set-up that was interrupted is taken up again.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "nextclick needs Python 3.11 or newer, $(PYTHON) is older; name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+kafka: $(STAMP)
+	@if [ -z "$$NEXTCLICK_BOOTSTRAP_SERVERS" ]; then \
+		deploy/kafka/install-java.sh && $(BIN)/nextclick broker --fetch; fi
+
+demo: setup  ## Show the product at work in about a minute (DATA=folder: on your clicks)
+	$(BIN)/nextclick demo $(if $(DATA),--data $(DATA))
+
+check: setup format-check lint types test  ## Everything that must pass: formatting, linters, types, tests
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)  ## Lint
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## Check types, strictly
+	$(BIN)/mypy
+
+test: setup  ## All tests, on an Apache Kafka of their own
+	$(BIN)/pytest
+
+test-unit: $(STAMP)  ## The tests that need no Kafka
+	$(BIN)/pytest -m "not kafka"
+
+clean:  ## Remove what was made here, .venv included
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info
