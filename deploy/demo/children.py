@@ -18,6 +18,7 @@ from streams.errors import NextclickError
 
 STOP_TIMEOUT_S: Final = 15.0
 MOST_RESTARTS: Final = 5
+SHORTEST_LIFE_S: Final = 1.0
 
 # PR_SET_PDEATHSIG survives exec; a launcher and not preexec_fn, which may deadlock beside threads.
 _LAUNCHER: Final = """
@@ -136,8 +137,8 @@ class Supervised:
             return False
         if self.n_restarts == MOST_RESTARTS:
             raise self.child.error()
-        if time.monotonic() - self._started < 1.0:
-            return False  # not in a hurry: it has just been started
+        if time.monotonic() - self._started < SHORTEST_LIFE_S:
+            return False  # in no hurry where it dies at once
         self.n_restarts += 1
         self.start()
         return True

@@ -38,6 +38,7 @@ class Planned(NamedTuple):
     due_s: float
     session_id: str
     item_id: str
+    again: bool  # the stream's clicks a second time
 
 
 class FrontEnd:
@@ -46,7 +47,7 @@ class FrontEnd:
     def __init__(self, folder: Path) -> None:
         with (folder / "stream.tsv").open(encoding="utf-8") as lines:
             rows = [line.rstrip("\n").split("\t") for line in lines]
-        self._stream = [Planned(float(due_s), session, item) for due_s, session, item in rows]
+        self._stream = [(float(due_s), session, item) for due_s, session, item in rows]
         counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
         given = json.loads((folder / "front-end.json").read_text(encoding="utf-8"))
         self._seconds = float(given["seconds"])
@@ -114,17 +115,15 @@ class FrontEnd:
         while n_rounds == 0 or not self._enough.is_set():
             for due_s, session_id, item_id in self._stream:
                 prefix = f"again{n_rounds}-" if n_rounds else ""
-                yield Planned(n_rounds * self._seconds + due_s, prefix + session_id, item_id)
+                yield Planned(n_rounds * self._seconds + due_s, prefix + session_id, item_id, n_rounds > 0)
                 if n_rounds and self._enough.is_set():
                     return
             n_rounds += 1
 
     async def _send(self, producer: AIOKafkaProducer, planned: Planned) -> None:
-        due_s, session_id, item_id = planned
+        due_s, session_id, item_id, again = planned
         shown = self._lists.get(session_id, (-1, []))[1]
-        hit = None
-        if due_s <= self._seconds:
-            hit = self._rates.judge(session_id, item_id, shown, due_s)
+        hit = None if again else self._rates.judge(session_id, item_id, shown)
         self._window.click(session_id, item_id, hit, due_s)
         click = {"session_id": session_id, "item_id": item_id, "timestamp_ms": time.time_ns() // 1_000_000}
         value = json.dumps(click, ensure_ascii=False).encode()

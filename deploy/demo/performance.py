@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 
 from deploy.broker import LocalKafka
 from deploy.demo.children import Child, Supervised
-from deploy.demo.plan import Plan
+from deploy.demo.plan import LEAST_EPOCHS, Plan
 from deploy.demo.scene import Outcome, Scene
 from deploy.demo.stage import PARTITIONS, DemoError, Stage, remove_from_cluster, set_stage
 from deploy.demo.view import View
@@ -47,7 +47,7 @@ class Performance:
         3. The front end sends the stream; in the middle a second trainer reads what has flowed.
         4. The worker swaps its snapshot in; the front end counts to the last answer.
         """
-        with ExitStack() as stack:
+        with ExitStack() as stack:  # ends in the opposite order
             stage = self._set_stage(stack)
             worker = Supervised(self._child(stage, "worker", "--name", "demo"))
             stack.callback(worker.child.stop)
@@ -59,7 +59,9 @@ class Performance:
                 front_end.start()
                 self._wait_ready(worker, front_end)
             self._view.say("worker ready")
-            return self._stream(stack, stage, worker, front_end)
+            outcome = self._stream(stack, stage, worker, front_end)
+            stack.enter_context(self._view.step("all parts end"))
+        return outcome
 
     def _set_stage(self, stack: ExitStack) -> Stage:
         if self._given.names_a_cluster:
@@ -68,7 +70,7 @@ class Performance:
         else:
             began = time.monotonic()
             with self._view.step("Apache Kafka starts"):
-                kafka = LocalKafka(self._folder / "kafka", say=self._view.say)
+                kafka = LocalKafka(self._folder / "kafka", short_lived=True, say=self._view.say)
                 stack.enter_context(kafka)
             servers = kafka.bootstrap_servers
             line = f"Apache Kafka {KAFKA_VERSION} runs at {servers} ({_took(began)})"
@@ -91,14 +93,14 @@ class Performance:
         # The first word is the command and, unless named otherwise, what people call the process.
         return Child(name or arguments[0], MAIN, arguments, folder=self._folder, environment=environment)
 
-    def _trainer(self, stage: Stage, name: str) -> "TrainerProcess":
+    def _trainer(self, stage: Stage, name: str, epochs: int) -> "TrainerProcess":
         history = ["--history", str(self._plan.history)]
         arguments = ["trainer", "--once", *history]
-        return TrainerProcess(self._child(stage, *arguments, name=name, epochs=self._plan.epochs))
+        return TrainerProcess(self._child(stage, *arguments, name=name, epochs=epochs))
 
     def _train_first(self, stack: ExitStack, stage: Stage) -> None:
         began = time.monotonic()
-        trainer = self._trainer(stage, "first-trainer")
+        trainer = self._trainer(stage, "first-trainer", self._plan.epochs)
         stack.callback(trainer.child.stop)
         trainer.child.start()
         n_clicks = sum(self._plan.counts.values())
@@ -114,8 +116,8 @@ class Performance:
     def _front_end(self, stage: Stage) -> Child:
         folder = self._folder / "front-end"
         if not self._plan.made_up:
-            # A second training must fit in, which shares the machine with the worker; made-up shoppers go on.
-            self._seconds = max(self._seconds, 2 * self._training_s + 10)
+            # On a slow machine the stream takes longer, so that the second training fits in.
+            self._seconds = min(2 * self._seconds, max(self._seconds, 1.6 * self._training_s + 15))
         self._plan.write_for_front_end(folder, self._seconds)
         given = {
             "seconds": self._seconds,
@@ -154,7 +156,7 @@ class Performance:
     ) -> Outcome:
         """Let the clicks flow, retrain in the middle, and watch until the front end is done."""
         scene = Scene(self._plan.title, self._plan.made_up, self._seconds)
-        trainer = self._trainer(stage, "trainer")
+        trainer = self._trainer(stage, "trainer", min(self._plan.epochs, LEAST_EPOCHS))
         stack.callback(trainer.child.stop)
         retrain_at_s = max(0.15 * self._seconds, 0.6 * self._seconds - 1.3 * self._training_s)
         front_end.go()

@@ -19,7 +19,7 @@ def picture(scene: Scene, width: int, height: int) -> list[Text]:
     n_sessions = max(0, (height - len(lines) + 1) // 3)
     shown = list(scene.report.get("shown", []))[:n_sessions]
     for n, session in enumerate(shown):
-        lines += _session(session, width, scene.readable)
+        lines += _session(session, width, scene.made_up)
         if n < len(shown) - 1:
             lines.append(Text())
     lines += [Text()] * (3 * n_sessions - 1 - (3 * len(shown) - 1 if shown else 0))
@@ -68,8 +68,9 @@ def _snapshot(scene: Scene) -> Text:
         return _row("snapshot", "")
     line = _row("snapshot", versions[-1])
     if scene.swapped_s is not None:
-        line.append(f"   swapped in at {clock(scene.swapped_s)}", "magenta")
-        line.append(", not a click waited", "dim")
+        line.append(f"   swapped in at {clock(scene.swapped_s)}", "magenta").append(
+            " while clicks flowed", "dim"
+        )
     return line
 
 

@@ -67,7 +67,7 @@ class Scene:
     """The front end's latest report, what it was bucket by bucket, and what else happens."""
 
     title: str
-    readable: bool  # item ids are words
+    made_up: bool  # item ids are words
     planned_s: float
     report: Mapping[str, Any] = field(default_factory=dict)
     trainer: str = ""  # what it does, empty while none runs

@@ -33,6 +33,8 @@ def summary(outcome: Outcome, plan: Plan, seconds: float) -> list[str]:
         lines.append(f"  rejected     {outcome.rejected:,} clicks, with the reason, on their own topic")
     if outcome.n_restarts:
         lines.append(f"  worker       started again {outcome.n_restarts} times after it had ended")
+    if outcome.clicks > len(plan.stream):
+        lines.append("  note         the shoppers came again until the swap; hits of that part do not count")
     if plan.note:
         lines.append(f"  note         {plan.note}")
     return [*lines, "", *_next_steps(plan)]

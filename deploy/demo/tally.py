@@ -62,9 +62,8 @@ class HitRates:
     n_hits: int = 0
     n_popular_hits: int = 0
     _last_click: dict[str, str] = field(default_factory=dict)  # of sessions with a known item
-    recent: list[tuple[float, bool]] = field(default_factory=list)  # moment, hit
 
-    def judge(self, session_id: str, item_id: str, shown: Sequence[str], now_s: float) -> bool | None:
+    def judge(self, session_id: str, item_id: str, shown: Sequence[str]) -> bool | None:
         """Take the next click of a session and what was shown just before; None where it is no target."""
         hit: bool | None = None
         if item_id in self.known and session_id in self._last_click:
@@ -73,7 +72,6 @@ class HitRates:
             self.n_targets += 1
             self.n_hits += hit
             self.n_popular_hits += item_id in self.popularity.best(left_out)
-            self.recent.append((now_s, hit))
         if item_id in self.known or session_id in self._last_click:
             self._last_click[session_id] = item_id
         self.popularity.add(item_id)
