@@ -169,6 +169,8 @@ class _Process:
         try:
             runner.execute_from_commandline()
         except SystemExit as end:
+            if isinstance(runner.crash_reason, NextclickError):
+                raise runner.crash_reason from end
             if end.code:
                 raise WorkerCrashedError(f"worker {self._config.name} crashed, see the log above") from end
 
