@@ -1,13 +1,11 @@
 """``nextclick snapshots``: list, show, promote and roll back snapshots."""
 
-import hashlib
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-import fsspec
 import msgspec
 import typer
 from rich.console import Console
@@ -18,7 +16,7 @@ from deploy.settings import Settings
 from streams.announcements import Announcement, announce, read_current
 from streams.errors import NextclickError
 from streams.kafka import BrokerUnreachable
-from streams.snapshot import MANIFEST_FILE, Manifest, SnapshotError, list_snapshots, snapshot_location
+from streams.snapshot import Manifest, SnapshotError, list_snapshots, load_snapshot, snapshot_location
 from streams.topics import TopicError, require_topics
 
 app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back snapshots.")
@@ -32,7 +30,7 @@ Pin = Annotated[bool, typer.Option("--pin", help="Trainers shall not replace it.
 def list_command(settings: Settings, output: Output) -> None:
     """List the snapshots, oldest first, and which one is announced."""
     manifests = list_snapshots(settings.snapshots_location)
-    current = _current_if_reachable(settings, output)
+    current = _current_if_reachable(settings)
     if output.json:
         output.result(
             {
@@ -117,9 +115,9 @@ def _announce(
     pinned: bool,
     previous: str | None = None,
 ) -> None:
-    location = _location(settings, version)
+    snapshot = load_snapshot(_location(settings, version))  # what workers would refuse is not announced
     announcement = Announcement(
-        version, location, _manifest_sha256(location), previous=previous, pinned=pinned
+        version, snapshot.location, snapshot.manifest_sha256, previous=previous, pinned=pinned
     ).succeeding(before, announced_ms=int(time.time() * 1000))
     announce(settings.connection(), settings.snapshots_topic, settings.alias, announcement)
     note = ", pinned: trainers leave it until another one is promoted" if pinned else ""
@@ -133,11 +131,11 @@ def _read(settings: Settings) -> dict[str, Announcement]:
     return read_current(connection, settings.snapshots_topic)
 
 
-def _current_if_reachable(settings: Settings, output: Output) -> dict[str, Announcement] | None:
+def _current_if_reachable(settings: Settings) -> dict[str, Announcement] | None:
     try:
         return _read(settings)
     except (BrokerUnreachable, TopicError) as error:
-        Console(stderr=True).print(f"what is announced is not known: {error}", markup=False)
+        print(f"what is announced is not known: {error}", file=sys.stderr)
         return None
 
 
@@ -155,14 +153,6 @@ def _find(settings: Settings, version: str) -> Manifest:
 
 def _location(settings: Settings, version: str) -> str:
     return snapshot_location(settings.snapshots_location, version)
-
-
-def _manifest_sha256(location: str) -> str:
-    try:
-        with fsspec.open(str(location) + f"/{MANIFEST_FILE}", "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError as error:
-        raise SnapshotError(f"{location}: cannot be read: {error}") from error
 
 
 def _row(manifest: Manifest, current: dict[str, Announcement] | None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from deploy.stopping import stop_on_signals
 from streams.errors import NextclickError
 
 if TYPE_CHECKING:
-    from streams.trainer import Published, TooFewClicks, TrainerPlan, TrainerProgress
+    from streams.trainer import TrainerPlan
+    from streams.training_report import Published, TooFewClicks, TrainerProgress
 
 NICENESS: Final = 10
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -148,7 +149,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_once(plan: "TrainerPlan", output: Output, stop: threading.Event) -> None:
-    from streams.trainer import Published, TooFewClicks
+    from streams.training_report import Published, TooFewClicks
 
     published = _cycle(plan, stop)
     if isinstance(published, TooFewClicks):
@@ -161,7 +162,7 @@ def _train_once(plan: "TrainerPlan", output: Output, stop: threading.Event) -> N
 
 
 def _train_for_ever(plan: "TrainerPlan", output: Output, every_s: float, stop: threading.Event) -> None:
-    from streams.trainer import Published, TooFewClicks
+    from streams.training_report import Published, TooFewClicks
 
     while not stop.is_set():
         began = time.monotonic()

@@ -21,15 +21,8 @@ from streams.clickfile import write_click_file
 from streams.replaying import send_clicks
 from streams.shoppers import generate_columns
 from streams.snapshot import TEMPORARY_PREFIX, list_snapshots, load_snapshot
-from streams.trainer import (
-    Published,
-    Stage,
-    TooFewClicks,
-    TrainerPlan,
-    TrainerProgress,
-    TrainerStopped,
-    run_cycle,
-)
+from streams.trainer import TrainerPlan, TrainerStopped, run_cycle
+from streams.training_report import Published, Stage, TooFewClicks, TrainerProgress
 from tests.conftest import FreshTopics
 
 N_CLICKS = 6_000
@@ -176,6 +169,10 @@ def test_a_pinned_alias_is_left_alone_and_old_snapshots_go_but_for_those_in_use(
     assert run(["snapshots", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["snapshots"]
     assert [(row["version"], row["serves"]) for row in rows] == [(first, []), (third, ["production"])]
+    (tmp_path / "snapshots" / first / "index.faiss").write_bytes(b"damaged")
+    assert run(["snapshots", "promote", first]) == 1
+    assert "is refused: index.faiss has 7 bytes" in capsys.readouterr().err
+    assert announced() == (third, first, False)
     assert run(["recommend", "red-running-shoes", "no-such-thing", "-k", "3", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["snapshot"] == third
