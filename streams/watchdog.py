@@ -17,6 +17,7 @@ from streams.kafka import KafkaConnection, TopicPartition, open_admin, open_cons
 
 EXIT_STUCK: Final = 70
 CHECK_INTERVAL_S: Final = 5.0
+PAUSE_S: Final = 30.0  # longer between two checks: the process itself was stopped, or the host slept
 
 _log = logging.getLogger(__name__)
 
@@ -31,27 +32,31 @@ class StandstillJudge:
     """
 
     patience_s: float
-    _moved_s: dict[int, float] = field(default_factory=dict)
     _committed: dict[int, int] = field(default_factory=dict)
+    _still_since_s: dict[int, float] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Begin anew: nothing can be said of the time before."""
-        self._moved_s.clear()
         self._committed.clear()
+        self._still_since_s.clear()
 
     def observe(self, now_s: float, committed: Offsets, ends: Offsets) -> str | None:
         """Take one observation of the worker's partitions; give what stands still for too long, if any."""
+        for partition in self._committed.keys() - committed.keys():
+            del self._committed[partition]
+            self._still_since_s.pop(partition, None)
         for partition, offset in committed.items():
-            if self._committed.get(partition) != offset or offset >= ends.get(partition, 0):
-                self._committed[partition] = offset
-                self._moved_s[partition] = now_s
-        for partition in self._moved_s.keys() - committed.keys():
-            del self._moved_s[partition], self._committed[partition]
-        for partition, moved_s in self._moved_s.items():
-            if now_s - moved_s > self.patience_s:
+            moved = self._committed.get(partition) != offset
+            self._committed[partition] = offset
+            if offset >= ends.get(partition, 0):
+                self._still_since_s.pop(partition, None)
+            elif moved or partition not in self._still_since_s:
+                self._still_since_s[partition] = now_s
+        for partition, since_s in self._still_since_s.items():
+            if now_s - since_s > self.patience_s:
                 waiting = ends[partition] - committed[partition]
                 return (
-                    f"partition {partition} has stood still for {now_s - moved_s:.0f} s"
+                    f"partition {partition} has stood still for {now_s - since_s:.0f} s"
                     f" with {waiting} clicks waiting"
                 )
         return None
@@ -97,9 +102,14 @@ class Watchdog:
 
     def _run(self) -> None:
         recovered, recovered_s = self._recovered(), time.monotonic()
+        checked_s = recovered_s
         while not self._stopping.wait(CHECK_INTERVAL_S):
             partitions = self._assigned()
             now_s = time.monotonic()
+            if now_s - checked_s > PAUSE_S:
+                self._judge.forget()
+                recovered_s = now_s
+            checked_s = now_s
             if partitions is None:
                 self._judge.forget()
                 if recovered != self._recovered():

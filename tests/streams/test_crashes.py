@@ -116,8 +116,8 @@ class CrashingWorker(RuleBasedStateMachine):
         ]
         yield
         answers = RECOMMENDERS[self.version].answer(arrivals, self.read(arrivals), created_ms=0)
-        for one in answers.recommendations:  # 6. the answers, any part of which may have been delivered …
-            self.partitions[one.click.partition].answers.append((one.click.offset, one.snapshot))
+        for answer in answers.recommendations:  # 6. the answers, any part of which may have been delivered …
+            self.partitions[answer.click.partition].answers.append((answer.click.offset, answer.snapshot))
             yield
         written = [partition.stored_offset for partition in self.partitions]
         for ref, session in answers.sessions.items():  # … and then the states
@@ -184,7 +184,9 @@ class CrashingWorker(RuleBasedStateMachine):
             return
         while any(at < len(p.clicks) for at, p in zip(self.position, self.partitions, strict=True)):
             self.answer_a_batch([], 5)
-        versions, clicks, records = {}, [], {}
+        versions: dict[tuple[int, int], str] = {}
+        records: dict[tuple[int, str], bytes] = {}
+        clicks: list[OracleClick] = []
         for at, partition in enumerate(self.partitions):
             versions |= {(at, offset): version for offset, version in partition.answers}
             records |= {(at, session_id): record for session_id, record in partition.store.items()}
