@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith("NEXTCLICK_") and variable != "NEXTCLICK_TEST_DATA":
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _subnormal_numbers_again() -> Iterator[None]:
+    """Training sets the processor to flush them to zero, for its whole thread; Hypothesis draws some."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
