@@ -2,7 +2,9 @@
 
 ``python -m deploy.demo.front_end FOLDER`` with plain aiokafka and json, as any front end would be written;
 only how to reach Kafka comes from the product's settings.
-The schedule is open-loop: a click is due at its own moment, however late the ones before it were, and its
+
+First it sends clicks that do not count until all of them are answered: every part is there and warm. Then
+the schedule, open-loop: a click is due at its own moment, however late the ones before it were, and its
 latency counts from then. Where ``enough`` has not come on stdin when all is sent, it goes on with the same
 sessions under other ids (whose hits do not count) until it comes; then it waits for the last answers.
 
@@ -30,6 +32,8 @@ from deploy.settings_sources import load_settings
 
 REPORT_EVERY_S: Final = 0.25
 DRAIN_S: Final = 20.0
+N_PROBES: Final = 200
+PROBE_EVERY_S: Final = 0.01
 
 
 class Planned(NamedTuple):
@@ -64,24 +68,29 @@ class FrontEnd:
         self._n_open = 0  # sent and not acknowledged yet
 
     async def run(self) -> None:
-        """Send, receive and report until it is enough; the last report has ``"done": true``."""
+        """Open the way, then send, receive and report until it is enough."""
         consumer = AIOKafkaConsumer(enable_auto_commit=False, fetch_max_wait_ms=200, **self._connection)
         producer = AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=0, **self._connection)
         async with consumer, producer:
             await self._seek_to_end(consumer)
             threading.Thread(target=self._read_stdin, args=[asyncio.get_running_loop()], daemon=True).start()
-            self._print({"ready": True})
-            await self._go.wait()
-            gc.freeze()  # nothing built so far is garbage; a full collection would cost milliseconds
-            self._started = time.monotonic()
-            sending = asyncio.create_task(self._send_all(producer))
-            others = {asyncio.create_task(self._listen(consumer)), asyncio.create_task(self._report_on())}
-            done, _ = await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
+            acting = asyncio.create_task(self._act(producer))
+            listening = asyncio.create_task(self._listen(consumer))
+            done, _ = await asyncio.wait({acting, listening}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises what it failed with
-            for task in others:
-                task.cancel()
-            self._print(self._report() | self._verdict())
+            listening.cancel()
+
+    async def _act(self, producer: AIOKafkaProducer) -> None:
+        await self._open_the_way(producer)
+        self._print({"ready": True})
+        await self._go.wait()
+        gc.freeze()  # nothing built so far is garbage; a full collection would cost milliseconds
+        self._started = time.monotonic()
+        reporting = asyncio.create_task(self._report_on())
+        await self._send_all(producer)
+        reporting.cancel()
+        self._print(self._report() | self._verdict())
 
     def _read_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
         for line, event in (("go", self._go), ("enough", self._enough)):
@@ -96,6 +105,20 @@ class FrontEnd:
         await consumer.seek_to_end()
         for partition in partitions:
             await consumer.position(partition)
+
+    async def _open_the_way(self, producer: AIOKafkaProducer) -> None:
+        """Send clicks that do not count until they are answered: the worker is there, every part is warm."""
+        for n in range(N_PROBES):
+            item_id = self._stream[n % len(self._stream)][2]
+            self._n_open += 1
+            sending = await self._produce(producer, f"probe-{n}", item_id)
+            sending.add_done_callback(partial(self._acknowledge, time.monotonic()))
+            await asyncio.sleep(PROBE_EVERY_S)
+            while n == 0 and not self._deliveries.n_answered:
+                await asyncio.sleep(0.05)  # the worker is not there yet
+        while self._n_open or self._deliveries.n_missing:
+            await asyncio.sleep(0.05)
+        self._deliveries = Deliveries()
 
     async def _send_all(self, producer: AIOKafkaProducer) -> None:
         for planned in self._rounds():
@@ -125,12 +148,20 @@ class FrontEnd:
         shown = self._lists.get(session_id, (-1, []))[1]
         hit = None if again else self._rates.judge(session_id, item_id, shown)
         self._window.click(session_id, item_id, hit, due_s)
-        click = {"session_id": session_id, "item_id": item_id, "timestamp_ms": time.time_ns() // 1_000_000}
-        value = json.dumps(click, ensure_ascii=False).encode()
-        sending = await producer.send(self._topics["clicks"], value=value, key=session_id.encode())
         self._n_sent += 1
         self._n_open += 1
+        sending = await self._produce(producer, session_id, item_id)
         sending.add_done_callback(partial(self._acknowledge, self._started + due_s))
+
+    async def _produce(
+        self, producer: AIOKafkaProducer, session_id: str, item_id: str
+    ) -> asyncio.Future[Any]:
+        click = {"session_id": session_id, "item_id": item_id, "timestamp_ms": time.time_ns() // 1_000_000}
+        value = json.dumps(click, ensure_ascii=False).encode()
+        sending: asyncio.Future[Any] = await producer.send(
+            self._topics["clicks"], value=value, key=session_id.encode()
+        )
+        return sending
 
     def _acknowledge(self, due_s: float, sending: asyncio.Future[Any]) -> None:
         self._n_open -= 1

@@ -1,17 +1,14 @@
 """The demo itself: every part started in turn, watched while clicks flow, and ended in order."""
 
 import json
-import re
-import threading
 import time
-import urllib.request
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 from deploy.broker import LocalKafka
 from deploy.demo.children import Child, Supervised
+from deploy.demo.parts import TICK_S, FrontEndProcess, TrainerProcess
 from deploy.demo.plan import LEAST_EPOCHS, Plan
 from deploy.demo.scene import Outcome, Scene
 from deploy.demo.stage import PARTITIONS, DemoError, Stage, remove_from_cluster, set_stage
@@ -22,7 +19,6 @@ from deploy.settings import Settings
 from streams.topics import create_topics
 
 MAIN: Final = "deploy.cli.main"
-TICK_S: Final = 0.2
 READY_TIMEOUT_S: Final = 90.0
 PATIENCE_S: Final = 120.0  # for a swap that takes longer than the stream
 N_SHOWN: Final = 12
@@ -58,7 +54,7 @@ class Performance:
             with self._view.step("the worker joins Kafka and loads the snapshot"):
                 front_end.start()
                 self._wait_ready(worker, front_end)
-            self._view.say("worker ready")
+            self._view.say("the worker answers")
             outcome = self._stream(stack, stage, worker, front_end)
             stack.enter_context(self._view.step("all parts end"))
         return outcome
@@ -93,7 +89,7 @@ class Performance:
         # The first word is the command and, unless named otherwise, what people call the process.
         return Child(name or arguments[0], MAIN, arguments, folder=self._folder, environment=environment)
 
-    def _trainer(self, stage: Stage, name: str, epochs: int) -> "TrainerProcess":
+    def _trainer(self, stage: Stage, name: str, epochs: int) -> TrainerProcess:
         history = ["--history", str(self._plan.history)]
         arguments = ["trainer", "--once", *history]
         return TrainerProcess(self._child(stage, *arguments, name=name, epochs=epochs))
@@ -140,19 +136,19 @@ class Performance:
             pipes=True,
         )
 
-    def _wait_ready(self, worker: Supervised, front_end: "FrontEndProcess") -> None:
+    def _wait_ready(self, worker: Supervised, front_end: FrontEndProcess) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not (front_end.ready and _is_ready(worker.child)):
+        while not front_end.ready:
             if time.monotonic() > deadline:
                 raise DemoError(
-                    f"the worker was not ready within {READY_TIMEOUT_S:.0f} s (its log: {worker.child.log})"
+                    f"no click was answered within {READY_TIMEOUT_S:.0f} s (see {worker.child.log})"
                 )
             worker.check()
             front_end.check()
             time.sleep(TICK_S)
 
     def _stream(
-        self, stack: ExitStack, stage: Stage, worker: Supervised, front_end: "FrontEndProcess"
+        self, stack: ExitStack, stage: Stage, worker: Supervised, front_end: FrontEndProcess
     ) -> Outcome:
         """Let the clicks flow, retrain in the middle, and watch until the front end is done."""
         scene = Scene(self._plan.title, self._plan.made_up, self._seconds)
@@ -179,91 +175,6 @@ class Performance:
             scene.take(front_end.report)
             self._view.show(scene)
         return scene.outcome()
-
-
-class TrainerProcess:
-    """A trainer that runs once."""
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
-
-    def ended(self) -> bool:
-        """Whether it has published; raises ChildError where it failed."""
-        if self.child.exit_code:
-            raise self.child.error()
-        return self.child.exit_code == 0
-
-    def doing(self) -> str:
-        """What it says it does."""
-        return self.child.last_line() or "starting"
-
-
-class FrontEndProcess:
-    """The front end's process, its latest report and the two words it waits for."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self.report: Mapping[str, Any] = {}
-        self._told: set[str] = set()
-
-    def start(self) -> None:
-        """Start it and read its reports in a thread."""
-        self._child.start()
-        assert self._child.process is not None
-        assert self._child.process.stdout is not None
-        threading.Thread(target=self._read, args=[self._child.process.stdout], daemon=True).start()
-
-    def _read(self, lines: IO[bytes]) -> None:
-        with suppress(ValueError):  # the pipe was closed
-            for line in lines:
-                self.report = json.loads(line)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it listens and waits for ``go``."""
-        return bool(self.report.get("ready"))
-
-    @property
-    def done(self) -> bool:
-        """Whether the last report is there."""
-        return bool(self.report.get("done"))
-
-    def check(self) -> None:
-        """Raise ChildError if it ended before it was done."""
-        if self._child.exit_code is not None:
-            time.sleep(TICK_S)  # its last report may still be in the pipe
-            if not self.done:
-                raise self._child.error()
-
-    def go(self) -> None:
-        """Let it begin."""
-        self._tell("go")
-
-    def enough(self) -> None:
-        """Let it end when the stream has."""
-        self._tell("enough")
-
-    def stop(self) -> None:
-        """End the process."""
-        self._child.stop()
-
-    def _tell(self, word: str) -> None:
-        process = self._child.process
-        if word in self._told or process is None or process.stdin is None:
-            return
-        self._told.add(word)
-        with suppress(BrokenPipeError):
-            process.stdin.write(f"{word}\n".encode())
-            process.stdin.flush()
-
-
-def _is_ready(worker: Child) -> bool:
-    found = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", worker.text())
-    if found is None:
-        return False
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/ready", timeout=2) as answer:
-        return bool(answer.status == 200)
-    return False
 
 
 def _took(began: float) -> str:

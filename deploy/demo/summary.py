@@ -16,25 +16,24 @@ def summary(outcome: Outcome, plan: Plan, seconds: float) -> list[str]:
     )
     lines = ["", f"{outcome.clicks:,} clicks, {answered}; all done in {seconds:.0f} s"]
     if outcome.p50_ms is not None and outcome.p99_ms is not None:
-        lines.append(
-            f"  latency      p50 {outcome.p50_ms:.0f} ms, p99 {outcome.p99_ms:.0f} ms,"
-            " from the click's moment to its recommendation's arrival"
-        )
+        latency = f"p50 {outcome.p50_ms:.0f} ms, p99 {outcome.p99_ms:.0f} ms"
+        lines.append(f"  latency      {latency} from click to recommendation")
     lines.append(
-        f"  hit rate@20  {outcome.hit_rate:.3f} of {outcome.n_targets:,} next clicks were on the page before;"
-        f" popular items: {outcome.popular_hit_rate:.3f}"
+        f"  hit rate@20  {outcome.hit_rate:.3f} of {outcome.n_targets:,} next clicks"
+        f" (popular items: {outcome.popular_hit_rate:.3f})"
     )
     if outcome.swapped_s is not None:
+        first, last = outcome.snapshots[0], outcome.snapshots[-1]
         lines += [
-            f"  hot swap     at {clock(outcome.swapped_s)}, from {outcome.snapshots[0]}",
-            f"               to {outcome.snapshots[-1]}, which learnt from the clicks until then",
+            f"  hot swap     at {clock(outcome.swapped_s)}, {first} to {last},",
+            "               which has learnt from the clicks before the swap as well",
         ]
     if outcome.rejected:
         lines.append(f"  rejected     {outcome.rejected:,} clicks, with the reason, on their own topic")
     if outcome.n_restarts:
         lines.append(f"  worker       started again {outcome.n_restarts} times after it had ended")
     if outcome.clicks > len(plan.stream):
-        lines.append("  note         the shoppers came again until the swap; hits of that part do not count")
+        lines.append("  note         shoppers came again until the swap; their hits do not count")
     if plan.note:
         lines.append(f"  note         {plan.note}")
     return [*lines, "", *_next_steps(plan)]

@@ -114,10 +114,13 @@ def test_the_json_object_has_the_agreed_fields() -> None:
     }
 
 
-def test_the_summary_fits_a_small_terminal() -> None:
+def test_the_summary_fits_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["somewhere/nextclick"])
     plan = Plan("made-up", Path("h"), {}, [(0.0, "s", "i")] * 100, 60.0, "all", 30, 4, made_up=True)
-    lines = summary(GOOD, plan, 93.0)
-    assert max(map(len, lines)) <= 100
+    versions = ("20261122T041500Z-3f2a9c", "20261122T041531Z-9ab1c2")
+    outcome = replace(GOOD, snapshots=versions, clicks=100, n_targets=1_234_567, n_restarts=2, rejected=3)
+    lines = summary(outcome, plan, 93.0)
+    assert max(map(len, lines)) <= 80
     assert "100 clicks, each with its recommendation" in lines[1]
 
 
