@@ -84,6 +84,7 @@ def test_a_taken_port_is_one_clear_line(server: TelemetryServer) -> None:
         )
 
 
-def test_two_workers_in_one_process_have_their_own_metrics(metrics: WorkerMetrics) -> None:
-    WorkerMetrics().clicks.inc()
-    assert metrics.registry.get_sample_value("nextclick_clicks_total") == 0
+def test_two_workers_in_one_process_have_their_own_metrics() -> None:
+    one, other = WorkerMetrics(), WorkerMetrics()
+    one.clicks.inc()
+    assert other.registry.get_sample_value("nextclick_clicks_total") == 0

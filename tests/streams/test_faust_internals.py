@@ -1,0 +1,204 @@
+"""What table.py, intake.py and worker.py touch inside Faust: this fails when a new Faust changes it.
+
+Read those three modules against Faust's sources before you change an expectation here.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+import pytest
+from faust.app.base import App
+from faust.stores.rocksdb import Store
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport.conductor import Conductor
+from faust.transport.consumer import Consumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from streams.intake import BatchConsumer, BatchTransport, FetchedBatch
+from streams.table import FAUST_OFFSET_KEY
+from tests.streams.tables import make_table
+
+TOPIC = TP("clicks", 0)
+
+
+def test_the_version_that_was_read() -> None:
+    assert faust.__version__ == "0.15.3"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (Store, "_db_for_partition", ["self", "partition"]),
+        (Store, "persisted_offset", ["self", "tp"]),
+        (Store, "revoke_partitions", ["self", "table", "tps"]),
+        (App, "_consumer_wait_empty", ["self", "consumer", "logger"]),
+        (App, "_new_transport", ["self"]),
+        (Consumer, "commit_and_end_transactions", ["self"]),
+        (Consumer, "_new_offset", ["self", "tp"]),
+        (Consumer, "_filter_tps_with_pending_acks", ["self", "topics"]),
+        (Consumer, "_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        (Consumer, "_should_commit", ["self", "tp", "offset"]),
+        (Consumer, "_is_changelog_tp", ["self", "tp"]),
+        (Consumer, "_wait_next_records", ["self", "timeout"]),
+        (Consumer, "perform_seek", ["self"]),
+        (Consumer, "on_partitions_revoked", ["self", "revoked"]),
+        (Consumer, "getmany", ["self", "timeout"]),
+        (driver.Consumer, "_to_message", ["self", "tp", "record"]),
+        (driver.Consumer, "highwater", ["self", "tp"]),
+        (driver.Consumer, "assignment", ["self"]),
+    ],
+)
+def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    ("function", "fragment"),
+    [
+        # Both revocation and stop wait through the method that the worker's app replaces.
+        (App._on_partitions_revoked, "T(self._consumer_wait_empty)(consumer, on_timeout)"),
+        (App._stop_consumer, "await self._consumer_wait_empty(consumer, self.log)"),
+        # A commit asks the consumer's two overridden methods, and skips what is committed already.
+        (Consumer.force_commit, "self._filter_tps_with_pending_acks(topics)"),
+        (Consumer._filter_committable_offsets, "offset = self._new_offset(tp)"),
+        (Consumer._commit_offsets, "self._committed_offset.update(committable_offsets)"),
+        # The loop around getmany wants a message's offset and hands the message on.
+        (Consumer._drain_messages, "offset = message.offset"),
+        (Consumer._drain_messages, "await self._add_gap("),
+        (Recovery._resume_streams, "self.completed.set()"),
+    ],
+)
+def test_the_places_that_call_what_is_replaced(function: Any, fragment: str) -> None:
+    assert fragment in inspect.getsource(inspect.unwrap(function))
+
+
+def test_the_store_keeps_its_offset_where_the_table_writes_it(tmp_path: Path) -> None:
+    assert Store.offset_key == FAUST_OFFSET_KEY
+    table = make_table(tmp_path)
+    table.write(1, {b"sa": b"1"}, 41)
+    store = table._table.data
+    assert isinstance(store, Store)
+    assert store.use_rocksdict
+    assert store.persisted_offset(TP(table.changelog_topic, 1)) == 41
+    assert list(store._dbs) == [1]
+
+
+def test_the_store_takes_every_option_that_the_table_gives(tmp_path: Path) -> None:
+    """Faust ignores an unknown option in silence."""
+    options = make_table(tmp_path)._table.data.rocksdb_options
+    assert options.extra_options == {}
+    assert options.block_cache_size == 64 * 1024 * 1024
+    assert options.write_buffer_size == 8 * 1024 * 1024
+    assert options.max_open_files == 128
+
+
+def test_faust_recovers_what_the_table_reads(tmp_path: Path) -> None:
+    """Recovery applies raw changelog records; a tombstone deletes."""
+    table = make_table(tmp_path)
+    store = table._table.data
+
+    def event(offset: int, key: bytes, value: bytes | None) -> Any:
+        message = ConsumerMessage(table.changelog_topic, 0, offset, 0.0, 0, (), key, value, None)
+        return type("Event", (), {"message": message})()
+
+    store.apply_changelog_batch(
+        [event(3, b"sa", b"1"), event(4, b"sb", b"2"), event(6, b"sa", None)], bytes, bytes
+    )
+    assert table.read(0, [b"sa", b"sb", FAUST_OFFSET_KEY]) == [None, b"2", b"6"]
+
+
+def test_what_the_worker_asks_the_app(tmp_path: Path) -> None:
+    async def look() -> None:
+        app = make_app_here(tmp_path)
+        assert (app.started, app.rebalancing, app.rebalancing_count) == (False, False, 0)
+        assert isinstance(app.consumer_generation_id, int)
+        assert isinstance(app.tables, TableManager)
+        assert app.tables.actives_ready is False
+        assert app.tables._recovery is None  # made when first asked for
+        assert "active_offsets" in Recovery.__annotations__
+        assert {"on_partitions_assigned", "on_partitions_revoked"} <= set(dir(app))
+
+    asyncio.run(look())
+
+
+def test_a_channel_has_a_queue_to_drain(tmp_path: Path) -> None:
+    async def look() -> None:
+        app = make_app_here(tmp_path)
+        stream = app.stream(app.topic("clicks", value_serializer="raw"))
+        queue = stream.channel.queue
+        assert queue.empty()
+        queue.put_nowait("x")
+        assert queue.get_nowait() == "x"
+        assert callable(stream.noack().events)
+
+    asyncio.run(look())
+
+
+def make_app_here(folder: Path) -> faust.App:
+    return faust.App("nextclick", broker="kafka://nowhere:1", datadir=folder, web_enabled=False)
+
+
+class Committing(BatchConsumer):
+    """Commits to a list instead of a cluster."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.commits: list[dict[TP, int]] = []
+
+    def assignment(self) -> set[TP]:
+        return {TOPIC, TP("clicks", 1)}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        self.commits.append(dict(offsets))
+        return True
+
+
+async def make_consumer(folder: Path) -> Committing:
+    app = make_app_here(folder)
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        """No stream is there to be called."""
+
+    transport = BatchTransport([*app.conf.broker], app)
+    consumer = Committing(
+        transport, callback=nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing
+    )
+
+    class Producer:
+        async def flush(self) -> None:
+            """Nothing was sent."""
+
+    app._producer = Producer()
+    return consumer
+
+
+def test_exactly_what_is_marked_done_is_committed(tmp_path: Path) -> None:
+    async def commit() -> None:
+        consumer = await make_consumer(tmp_path)
+        await consumer.commit()
+        consumer.mark_done({TOPIC: 5})
+        await consumer.commit()
+        await consumer.commit()
+        consumer.mark_done({TOPIC: 9, TP("clicks", 1): 2, TP("revoked", 0): 7})
+        await consumer.commit_and_end_transactions()
+        assert consumer.commits == [{TOPIC: 5}, {TOPIC: 9, TP("clicks", 1): 2}]
+        assert consumer.committed(TOPIC) == 9
+        assert consumer.committed(TP("clicks", 7)) is None
+
+    asyncio.run(commit())
+
+
+def test_a_fetched_batch_is_a_message_that_the_conductor_takes() -> None:
+    assert BatchTransport.Consumer is BatchConsumer
+    assert BatchTransport.Conductor is driver.Transport.Conductor
+    assert issubclass(driver.Transport.Conductor, Conductor)
+    assert issubclass(FetchedBatch, ConsumerMessage)
+    batch = FetchedBatch("clicks", 0, 41, 1.5, 1, (), b"", b"", None, tp=TOPIC, generation_id=3)
+    assert (batch.offset, batch.tp, batch.generation_id) == (41, TOPIC, 3)
