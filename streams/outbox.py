@@ -70,8 +70,7 @@ class Outbox:
                 if builder is not None:
                     deliveries.append(await self._send(builder, target))
                 builder = builders[target] = self._producer.create_batch()
-                if not _append(builder, record):
-                    raise ValueError(f"a record for {record.topic} is larger than {MAX_BATCH_BYTES} bytes")
+                _append(builder, record)  # the first one always: if it is too large, the broker refuses it
         deliveries += [await self._send(builder, target) for target, builder in builders.items()]
         last: dict[int, int] = {}
         for partition, count, future in deliveries:

@@ -191,6 +191,7 @@ def test_exactly_what_is_marked_done_is_committed(tmp_path: Path) -> None:
         assert consumer.commits == [{TOPIC: 5}, {TOPIC: 9, TP("clicks", 1): 2}]
         assert consumer.committed(TOPIC) == 9
         assert consumer.committed(TP("clicks", 7)) is None
+        consumer._thread.thread_loop.close()  # of the thread that never ran
 
     asyncio.run(commit())
 

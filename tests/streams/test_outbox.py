@@ -1,0 +1,72 @@
+"""The outbox on a real Kafka: in order, every delivery awaited, large batches split."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from streams.kafka import KafkaConnection, TopicPartition, open_consumer
+from streams.outbox import Outbox, Outgoing
+from tests.conftest import FreshTopics
+
+
+def deliver(connection: KafkaConnection, *batches: list[Outgoing]) -> list[dict[int, int]]:
+    async def run() -> list[dict[int, int]]:
+        outbox = Outbox(connection, "test")
+        await outbox.start()
+        try:
+            return [await outbox.deliver(batch) for batch in batches]
+        finally:
+            await outbox.stop()
+
+    return asyncio.run(run())
+
+
+def read(topics: FreshTopics, topic: str, partition: int) -> list[Any]:
+    with open_consumer(topics.connection) as consumer:
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        consumer.seek_to_beginning(tp)
+        end = consumer.end_offsets([tp])[tp]
+        records: list[Any] = []
+        while len(records) < end:
+            records += consumer.poll(timeout_ms=500).get(tp, [])
+        return records
+
+
+def test_records_arrive_in_order_with_headers_and_tombstones(topics: FreshTopics) -> None:
+    topic = topics.names.recommendations
+    headers = (("reason", b"poison"), ("detail", "é".encode()))
+    first = [Outgoing(topic, n % 2, b"k", str(n).encode()) for n in range(10)]
+    second = [Outgoing(topic, 1, None, None, headers), Outgoing(topic, 1, b"", b"")]
+    assert deliver(topics.connection, first, second, []) == [{0: 4, 1: 4}, {1: 6}, {}]
+    assert [record.value for record in read(topics, topic, 0)] == [b"0", b"2", b"4", b"6", b"8"]
+    *_, tombstone, empty = read(topics, topic, 1)
+    assert (tombstone.key, tombstone.value, tuple(tombstone.headers)) == (None, None, headers)
+    assert (empty.key, empty.value) == (b"", b"")
+
+
+def test_more_than_a_batch_holds_is_split_and_stays_in_order(topics: FreshTopics) -> None:
+    topic = topics.names.recommendations
+    many = [Outgoing(topic, 0, str(n).encode(), bytes(60_000)) for n in range(40)]
+    assert deliver(topics.connection, many) == [{0: 39}]
+    assert [record.key for record in read(topics, topic, 0)] == [str(n).encode() for n in range(40)]
+
+
+def test_the_largest_rejection_fits(topics: FreshTopics) -> None:
+    largest = Outgoing(topics.names.rejected_clicks, 0, bytes(65_536), bytes(65_536))
+    assert deliver(topics.connection, [largest] * 20) == [{0: 19}]
+
+
+def test_a_delivery_that_the_broker_refuses_raises(topics: FreshTopics) -> None:
+    small, large = (Outgoing(topics.names.clicks, 0, None, bytes(size)) for size in (10, 2_000_000))
+    with pytest.raises(KafkaError, match="MessageSizeTooLarge"):
+        deliver(topics.connection, [small, large, small])
+
+
+def test_an_outbox_that_was_not_started() -> None:
+    outbox = Outbox(KafkaConnection("nowhere:1"), "test")
+    with pytest.raises(RuntimeError, match="not started"):
+        asyncio.run(outbox.deliver([]))
+    asyncio.run(outbox.stop())
