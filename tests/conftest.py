@@ -1,8 +1,10 @@
 """What tests share: one real Apache Kafka per run, fresh topics per test, the public click data if there."""
 
+import gc
 import os
 import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,13 @@ class FreshTopics:
 def pytest_configure(config: pytest.Config) -> None:
     """Allow what kafka-python 3.0.12 does: it leaves the sockets of failed connections to the collector."""
     config.addinivalue_line("filterwarnings", r"ignore:unclosed <(ssl\.SSLS|socket\.s)ocket:ResourceWarning")
+
+
+def pytest_sessionfinish() -> None:
+    """Collect the last of those sockets while they may still be ignored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
