@@ -46,9 +46,13 @@ def command(
     """
     began = time.monotonic()
     view = _view(output)
-    with _ending_is_an_exception(), demo_folder(settings.home) as folder:
-        plan = replay_real(data, seconds) if data is not None else make_up(folder, seconds, rate)
-        outcome = Performance(settings, plan, folder, seconds, view).run()
+    try:
+        with _ending_is_an_exception(), demo_folder(settings.home) as folder:
+            plan = replay_real(data, seconds) if data is not None else make_up(folder, seconds, rate)
+            outcome = Performance(settings, plan, folder, seconds, view).run()
+    except KeyboardInterrupt:
+        print("nextclick: the demo was stopped; nothing of it is left", file=sys.stderr)
+        raise
     output.result(outcome.as_json(time.monotonic() - began))
     for line in summary(outcome, plan, time.monotonic() - began):
         output.say(line)

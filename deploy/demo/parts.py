@@ -1,4 +1,4 @@
-"""Two of the demo's processes and how to talk with them: the trainer that runs once, the shop's front end."""
+"""The demo's parts and how to talk with them: local Kafka, the trainer that runs once, the front end."""
 
 import json
 import threading
@@ -7,9 +7,31 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any, Final
 
+from deploy.broker import LocalKafka
+from deploy.broker_process import BrokerError
 from deploy.demo.children import Child
 
 TICK_S: Final = 0.2
+
+
+class KafkaWatch:
+    """Notices when local Kafka ends by itself."""
+
+    def __init__(self, kafka: LocalKafka) -> None:
+        self._kafka = kafka
+        self._error: BrokerError | None = None
+        threading.Thread(target=self._watch, name="kafka-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        try:
+            self._kafka.watch()
+        except BrokerError as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise BrokerError if it has."""
+        if self._error is not None:
+            raise self._error
 
 
 class TrainerProcess:

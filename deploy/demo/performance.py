@@ -8,7 +8,7 @@ from typing import Final
 
 from deploy.broker import LocalKafka
 from deploy.demo.children import Child, Supervised
-from deploy.demo.parts import TICK_S, FrontEndProcess, TrainerProcess
+from deploy.demo.parts import TICK_S, FrontEndProcess, KafkaWatch, TrainerProcess
 from deploy.demo.plan import LEAST_EPOCHS, Plan
 from deploy.demo.scene import Outcome, Scene
 from deploy.demo.stage import PARTITIONS, DemoError, Stage, remove_from_cluster, set_stage
@@ -34,6 +34,7 @@ class Performance:
         self._seconds = seconds
         self._view = view
         self._training_s = 0.0
+        self._kafka: KafkaWatch | None = None  # none of ours where a cluster is given
 
     def run(self) -> Outcome:
         """Run all of it; raises a NextclickError where a part fails. Nothing is left running.
@@ -68,6 +69,7 @@ class Performance:
             with self._view.step("Apache Kafka starts"):
                 kafka = LocalKafka(self._folder / "kafka", short_lived=True, say=self._view.say)
                 stack.enter_context(kafka)
+                self._kafka = KafkaWatch(kafka)
             servers = kafka.bootstrap_servers
             line = f"Apache Kafka {KAFKA_VERSION} runs at {servers} ({_took(began)})"
         stage = set_stage(
@@ -102,6 +104,7 @@ class Performance:
         n_clicks = sum(self._plan.counts.values())
         with self._view.step(f"first snapshot from {n_clicks:,} clicks") as note:
             while not trainer.ended():
+                self._check_kafka()
                 note(trainer.doing())
                 time.sleep(TICK_S)
         self._training_s = time.monotonic() - began
@@ -143,9 +146,14 @@ class Performance:
                 raise DemoError(
                     f"no click was answered within {READY_TIMEOUT_S:.0f} s (see {worker.child.log})"
                 )
+            self._check_kafka()
             worker.check()
             front_end.check()
             time.sleep(TICK_S)
+
+    def _check_kafka(self) -> None:
+        if self._kafka is not None:
+            self._kafka.check()
 
     def _stream(
         self, stack: ExitStack, stage: Stage, worker: Supervised, front_end: FrontEndProcess
@@ -160,6 +168,7 @@ class Performance:
             while not front_end.done:
                 time.sleep(TICK_S)
                 scene.take(front_end.report)
+                self._check_kafka()
                 front_end.check()
                 if worker.check():
                     scene.worker_restarted(worker.n_restarts)

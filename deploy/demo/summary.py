@@ -31,7 +31,7 @@ def summary(outcome: Outcome, plan: Plan, seconds: float) -> list[str]:
     if outcome.rejected:
         lines.append(f"  rejected     {outcome.rejected:,} clicks, with the reason, on their own topic")
     if outcome.n_restarts:
-        lines.append(f"  worker       started again {outcome.n_restarts} times after it had ended")
+        lines.append(f"  worker       ended and was started again ({outcome.n_restarts})")
     if outcome.clicks > len(plan.stream):
         lines.append("  note         shoppers came again until the swap; their hits do not count")
     if plan.note:

@@ -30,7 +30,7 @@ def start_demo(kafka: LocalKafka, home: Path, *arguments: str) -> subprocess.Pop
 
 def demo_topics(kafka: LocalKafka) -> list[str]:
     with open_admin(kafka.connection) as admin:
-        return [topic["name"] for topic in admin.list_topics() if "nextclick-demo-" in topic["name"]]
+        return [name for name in admin.list_topics() if name.startswith("nextclick-demo-")]
 
 
 def test_the_demo_shows_the_whole_product_and_leaves_nothing(kafka: LocalKafka, tmp_path: Path) -> None:
