@@ -27,7 +27,7 @@ kafka: $(STAMP)
 		deploy/kafka/install-java.sh && $(BIN)/nextclick broker --fetch; fi
 
 demo: setup  ## Show the product at work in about a minute (DATA=folder: on your clicks)
-	$(BIN)/nextclick demo $(if $(DATA),--data $(DATA))
+	$(BIN)/nextclick demo $(if $(DATA),--data "$(DATA)")
 
 check: setup format-check lint types test  ## Everything that must pass: formatting, linters, types, tests
 
