@@ -63,10 +63,9 @@ def demo_folder(home: Path) -> Iterator[Path]:
         ) from error
     try:
         yield folder
-    except NextclickError:
-        raise
-    except BaseException:
-        _remove(folder, home if created else None)
+    except BaseException as error:
+        if not (isinstance(error, NextclickError) and any(folder.rglob("*.log"))):
+            _remove(folder, home if created else None)
         raise
     _remove(folder, home if created else None)
 

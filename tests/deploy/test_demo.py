@@ -65,7 +65,11 @@ def test_the_folder_goes_unless_something_failed(tmp_path: Path) -> None:
         assert folder.is_dir()
     assert not (tmp_path / "home").exists()
     with pytest.raises(DemoError), demo_folder(tmp_path / "home") as folder:
-        raise DemoError("the logs are wanted")
+        raise DemoError("nothing was started yet")
+    assert not (tmp_path / "home").exists()
+    with pytest.raises(DemoError), demo_folder(tmp_path / "home") as folder:
+        (folder / "worker.log").write_text("why")
+        raise DemoError("the log is wanted")
     assert folder.is_dir()
 
 
