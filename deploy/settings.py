@@ -16,6 +16,7 @@ from streams.topics import TopicNames
 
 ENV_PREFIX = "NEXTCLICK_"
 FILE_NAME = "nextclick.toml"
+MAX_UNITS_IN_ALL = 512
 
 _NAME = r"^[A-Za-z0-9._-]{1,200}$"
 _NAME_MAY_BE = "1 to 200 letters, digits, '.', '_' or '-'"
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
     window_days: float = _training(7, "Clicks that arrived in this many last days are trained on.", gt=0)
     min_clicks: int = _training(1_000, "Fewer clicks than this are not trained on.", ge=1)
     min_sessions: int = _training(200, "Fewer sessions than this are not trained on.", ge=1)
-    units: int | None = _training(None, "Width of the LSTM.", ge=1, le=4_096)
+    units: int | None = _training(None, "Width of the LSTM.", ge=1, le=512)
     layers: int | None = _training(None, "LSTM layers.", ge=1, le=8)
     dropout_embedding: float | None = _training(None, "Dropout of the items' vectors.", ge=0, lt=1)
     dropout_hidden: float | None = _training(None, "Dropout after each LSTM layer.", ge=0, lt=1)
@@ -160,6 +161,16 @@ class Settings(BaseSettings):
             raise ValueError(f"sasl_mechanism = {self.sasl_mechanism} needs security_protocol = {wanted} too")
         if self.sasl_password is not None and self.sasl_password_file is not None:
             raise ValueError("sasl_password and sasl_password_file are both set; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _state_fits_a_record(self) -> Self:
+        # Two numbers of two bytes per unit: half of the record's hard limit, the other half is the items'.
+        if (self.units or 100) * (self.layers or 1) > MAX_UNITS_IN_ALL:
+            raise ValueError(
+                f"units = {self.units} in layers = {self.layers} do not fit a session's record;"
+                f" units times layers may be {MAX_UNITS_IN_ALL} at most"
+            )
         return self
 
     @property

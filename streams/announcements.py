@@ -76,7 +76,7 @@ def decode_announcement(value: bytes) -> Announcement:
     """Read the JSON form; raises ``NotAnAnnouncement``."""
     try:
         announcement = _decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnAnnouncement(str(error)) from error
     if announcement.v != FORMAT_VERSION:
         raise NotAnAnnouncement(f"format version {announcement.v}, this version reads {FORMAT_VERSION}")

@@ -7,7 +7,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from streams.events import MAX_VALUE_BYTES, Click, Reason, Recommendation, Rejection, decode_click
+from streams.events import (
+    MAX_VALUE_BYTES,
+    MIN_TIMESTAMP_MS,
+    Click,
+    Reason,
+    Recommendation,
+    Rejection,
+    decode_click,
+)
 from streams.outbox import Outgoing
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session
@@ -66,7 +74,11 @@ def answer_or_isolate(
     sessions: Mapping[SessionRef, Session],
     created_ms: int,
 ) -> tuple[Answers, list[Rejected]]:
-    """Answer a batch; where that raises, answer click by click and reject the ones that raise as poison."""
+    """Answer a batch; where that raises, answer click by click and reject the ones that raise as poison.
+
+    A fault of the recommender itself is no click's: where it cannot answer a click that is known to be
+    harmless either, the exception goes on and ends the worker, before it rejects all that comes.
+    """
     try:
         return recommender.answer(arrivals, sessions, created_ms=created_ms), []
     except Exception:
@@ -81,6 +93,7 @@ def answer_or_isolate(
         try:
             one = recommender.answer([arrival], stored, created_ms=created_ms)
         except Exception as error:
+            _answer_harmless_click(recommender)
             rejection = Rejection(Reason.POISON, f"{type(error).__name__} while it was answered")
             poison.append(Rejected(by_position[arrival.partition, arrival.offset], rejection))
             continue
@@ -90,6 +103,12 @@ def answer_or_isolate(
         n_replays += one.n_replays
         n_rebuilt += one.n_rebuilt
     return Answers(changed, recommendations, n_replays, n_rebuilt), poison
+
+
+def _answer_harmless_click(recommender: Recommender) -> None:
+    """Answer a new session's click on the most popular item; raises what is wrong with the recommender."""
+    click = Click("harmless", recommender.snapshot.vocabulary.item_id(0))
+    recommender.answer([Arrival(click, 0, 0, MIN_TIMESTAMP_MS)], {}, created_ms=0)
 
 
 def rejection_record(topic: str, partition: int, rejected: Rejected) -> Outgoing:

@@ -63,7 +63,12 @@ class Serving:
             return
         for location, manifest_sha256 in self._candidates(announcement):
             try:
-                self._swap(load_snapshot(location, manifest_sha256=manifest_sha256))
+                snapshot = load_snapshot(location, manifest_sha256=manifest_sha256)
+                if location == announcement.location and snapshot.version != announcement.version:
+                    raise SnapshotError(
+                        f"snapshot {location} is refused: announced as {announcement.version}"
+                    )
+                self._swap(snapshot)
             except SnapshotError as error:
                 self._metrics.refused.inc()
                 _log.error("%s", error)

@@ -98,6 +98,21 @@ def test_only_the_click_that_raises_is_rejected(caplog: pytest.LogCaptureFixture
     assert "a batch of 6 clicks failed" in caplog.text
 
 
+class Broken(Recommender):
+    """Raises whatever it is asked."""
+
+    def answer(
+        self, arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], *, created_ms: int
+    ) -> Answers:
+        raise MemoryError
+
+
+def test_a_broken_recommender_is_no_clicks_fault() -> None:
+    records = [click("s-1", "item-01", 0), click("s-2", "item-02", 1)]
+    with pytest.raises(MemoryError):
+        answer_or_isolate(Broken(tiny_snapshot("v1")), records, decode_batch(records).arrivals, {}, NOW_MS)
+
+
 def test_what_raises_nothing_is_answered_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     arrivals = decode_batch([click("s-1", "item-01", 0)]).arrivals
     answers, poison = answer_or_isolate(RECOMMENDER, [], arrivals, {}, NOW_MS)
