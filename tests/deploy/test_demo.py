@@ -60,6 +60,12 @@ def test_java_missing_is_one_line_and_leaves_nothing(
     assert "Java 17 or newer is missing" in capsys.readouterr().err
 
 
+def fail_with_a_log(home: Path) -> None:
+    with demo_folder(home) as folder:
+        (folder / "worker.log").write_text("why")
+        raise DemoError("the log is wanted")
+
+
 def test_the_folder_goes_unless_something_failed(tmp_path: Path) -> None:
     with demo_folder(tmp_path / "home") as folder:
         assert folder.is_dir()
@@ -67,10 +73,9 @@ def test_the_folder_goes_unless_something_failed(tmp_path: Path) -> None:
     with pytest.raises(DemoError), demo_folder(tmp_path / "home") as folder:
         raise DemoError("nothing was started yet")
     assert not (tmp_path / "home").exists()
-    with pytest.raises(DemoError), demo_folder(tmp_path / "home") as folder:
-        (folder / "worker.log").write_text("why")
-        raise DemoError("the log is wanted")
-    assert folder.is_dir()
+    with pytest.raises(DemoError):
+        fail_with_a_log(tmp_path / "home")
+    assert [path.name for path in (tmp_path / "home").rglob("*.log")] == ["worker.log"]
 
 
 def test_a_demo_takes_nothing_from_outside_but_the_cluster(
