@@ -157,13 +157,22 @@ def test_passwords_are_never_printed(capsys: pytest.CaptureFixture[str]) -> None
         assert re.search(r"sasl_password\W.*\*{8}", printed.out)
 
 
-@pytest.mark.parametrize("arguments", [["topics", "create"], ["topics", "show"], ["broker"]])
-def test_an_unreachable_broker_is_named_within_ten_seconds(arguments: list[str]) -> None:
+def test_an_unreachable_broker_is_named_within_ten_seconds() -> None:
+    commands = (["topics", "create"], ["topics", "show"], ["broker"], ["watch"], ["trainer", "--once"])
     environment = os.environ | {"NEXTCLICK_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     started = time.monotonic()
-    answer = subprocess.run(
-        [*NEXTCLICK, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert re.fullmatch(r"nextclick: no Kafka broker answered at 127\.0\.0\.1:1 .*\n", answer.stderr)
-    assert time.monotonic() - started < 12  # ten, and two for a busy machine
+    running = [
+        subprocess.Popen(
+            [*NEXTCLICK, *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in commands
+    ]
+    for command, process in zip(commands, running, strict=True):
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (1, ""), command
+        assert re.fullmatch(r"nextclick: no Kafka broker answered at 127\.0\.0\.1:1 .*\n", err), command
+    assert time.monotonic() - started < 20  # ten, and ten for five Pythons at once on a busy machine

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,14 +62,17 @@ def test_tls_gives_both_libraries_a_context() -> None:
     assert connection.for_aiokafka()["ssl_context"].check_hostname
 
 
-def test_nothing_listening_names_the_address_within_ten_seconds() -> None:
+def test_nothing_listening_names_the_address() -> None:
     with socket.socket() as reserved:  # bound and not listening: every connection is refused
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
-        started = time.monotonic()
         with pytest.raises(BrokerUnreachable, match=rf"{address} .*nothing listens there"):
-            open_admin(KafkaConnection(address))
-    assert time.monotonic() - started < 10
+            open_admin(KafkaConnection(address), bootstrap_timeout_ms=500)
+
+
+def test_a_host_without_a_name_says_so() -> None:
+    with pytest.raises(BrokerUnreachable, match=r"nowhere\.invalid:9092 .*cannot be resolved"):
+        check_reachable(KafkaConnection("nowhere.invalid:9092"), timeout_ms=1_000)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -132,4 +134,4 @@ def test_a_wrong_login_says_what_to_check(
 ) -> None:
     connection = wrong(kafka)
     with pytest.raises(BrokerUnreachable, match=rf"{connection.bootstrap_servers}.*{reason}"):
-        check_reachable(connection, timeout_ms=5_000)
+        check_reachable(connection, timeout_ms=3_000)

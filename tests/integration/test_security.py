@@ -1,0 +1,64 @@
+"""Every command through a listener that asks for a login, as production clusters do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KAFKA_PASSWORD, KAFKA_USER
+from tests.integration.conftest import Site
+from tests.integration.harness import Position, read_all, wait_until_answered
+
+
+@pytest.fixture
+def login(site: Site, tmp_path: Path) -> dict[str, str]:
+    """The environment of a process that logs in by SCRAM, its password in a file."""
+    password = tmp_path / "password"
+    password.write_text(f"{KAFKA_PASSWORD}\n", encoding="utf-8")
+    return site.environment | {
+        "NEXTCLICK_BOOTSTRAP_SERVERS": site.kafka.sasl_bootstrap_servers,
+        "NEXTCLICK_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "NEXTCLICK_SASL_MECHANISM": "SCRAM-SHA-512",
+        "NEXTCLICK_SASL_USERNAME": KAFKA_USER,
+        "NEXTCLICK_SASL_PASSWORD_FILE": str(password),
+        "NEXTCLICK_HOME": str(tmp_path / "home"),
+    }
+
+
+def nextclick(environment: dict[str, str], *arguments: str) -> str:
+    answer = subprocess.run(
+        [sys.executable, "-m", "deploy.cli.main", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_the_product_works_behind_a_login(site: Site, login: dict[str, str], tmp_path: Path) -> None:
+    clicks = tmp_path / "clicks.tsv"
+    rows = [f"s{n % 20}\titem-{n % 50}\t{1_700_000_000 + n}" for n in range(200)]
+    clicks.write_text("\n".join(["SessionId\tItemId\tTime", *rows]) + "\n", encoding="utf-8")
+    site.announce(seed=1)
+
+    assert "as wished" in nextclick(login, "topics", "show")
+    assert json.loads(nextclick(login, "broker", "--json")) == {
+        "bootstrap_servers": site.kafka.sasl_bootstrap_servers,
+        "started": False,
+    }
+    nextclick(login, "replay", str(clicks), "--rate", "0")
+    worker = site.worker("w1", **login).start().wait_ready()
+    expected: list[Position] = [record.position for record in read_all(site.servers, site.topics.clicks)]
+    assert len(expected) == 200
+    wait_until_answered(site.servers, site.topics.recommendations, expected)
+    assert json.loads(nextclick(login, "sessions", "show", "s3", "--json"))
+    assert worker.stop() == 0
+    training = ("--min-clicks", "100", "--min-sessions", "10", "--epochs", "1")
+    nextclick(login, "trainer", "--once", *training, "--snapshots", str(tmp_path / "trained"))
+    assert KAFKA_PASSWORD not in worker.text()
