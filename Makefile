@@ -8,6 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
+.PHONY: bench-index bench-stream
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,12 @@ test: setup  ## All tests, on an Apache Kafka of their own
 
 test-unit: $(STAMP)  ## The tests that need no Kafka
 	$(BIN)/pytest -m "not kafka"
+
+bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalogue (ARGS=… for its flags)
+	$(BIN)/python -m benchmarks.index $(ARGS)
+
+bench-stream: setup  ## The whole job against an agent that forwards the bytes and against a naive app
+	$(BIN)/python -m benchmarks.stream $(ARGS)
 
 clean:  ## Remove what was made here, .venv included
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info
