@@ -31,6 +31,10 @@ class Backlog:
         """How many different sessions."""
         return len(np.unique(self.sessions))
 
+    def part(self, begin: int, end: int) -> "Backlog":
+        """Clicks begin..end-1."""
+        return Backlog(self.sessions[begin:end], self.rows[begin:end], self.catalogue)
+
     def clicks(self) -> Iterator[tuple[int, str, str]]:
         """Time, session id, item id; all of them now, which the sender cuts to the moment of sending."""
         ids = self.catalogue.vocabulary.item_ids

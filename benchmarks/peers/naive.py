@@ -24,7 +24,8 @@ from model.checkpoint import load_encoder
 from model.vocabulary import Vocabulary
 from streams.snapshot import ENCODER_FILE, ITEMS_FILE, Snapshot
 
-EF_SEARCH = 64
+EF_SEARCH = 32
+"""As little as finds 99 % of the best 20 among 20,000 trained items."""
 K = 20
 GRAPH_FILE = "graph.faiss"
 
