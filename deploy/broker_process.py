@@ -53,7 +53,7 @@ class BrokerProcess:
                 f"{self.data_folder} holds the data of broker {found.get('node.id')} of another cluster;"
                 " choose another folder with --home, or remove it"
             )
-        return found["cluster.id"]
+        return str(found["cluster.id"])
 
     def write_properties(self, text: str) -> None:
         """Write ``server.properties``, readable by nobody else: it may hold passwords."""
