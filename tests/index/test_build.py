@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from index.approximate import ApproximateIndex, load_index, same_length
-from index.build import build_index, widen_until
+from index.build import RECALL_AT, build_index, widen_until
 from index.exact import ExactIndex
 from index.protocol import IndexFileError
 from index.recall import recall_against_exact
@@ -26,7 +26,7 @@ def test_approximation_finds_99_percent(hnsw_up_to: int) -> None:
     vectors, queries = clustered(5_000, dim=32), clustered(600, dim=32, seed=1)
     index = build_index(vectors, queries, exact_up_to=100, hnsw_up_to=hnsw_up_to)
     unseen = clustered(300, dim=32, seed=2)
-    assert recall_against_exact(index, ExactIndex(vectors), queries, 40) >= 0.99
+    assert recall_against_exact(index, ExactIndex(vectors), queries, RECALL_AT) >= 0.99
     assert recall_against_exact(index, ExactIndex(vectors), unseen, 20) >= 0.98
 
 
