@@ -30,8 +30,8 @@ def build_index(
     Args:
         vectors: item vectors, the bias folded in; (n_items, dim)
         sample_queries: queries as they come in service; (n, dim). An approximate index searches as
-            broadly as these need to find 99 % of the exact answer, and a little over; without them, as broadly as
-            the vectors themselves need when asked for their neighbours.
+            broadly as these need to find 99 % of the exact answer, and a little over; without them,
+            as broadly as the vectors themselves need when asked for their neighbours.
         exact_up_to: up to this many items every item is scored.
         hnsw_up_to: up to this many items a graph is built, beyond it cells.
     """
