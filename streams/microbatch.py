@@ -4,7 +4,7 @@ Pure functions over records as aiokafka gives them: key, value, timestamp in ms,
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.events import (
@@ -39,11 +39,16 @@ class Decoded(NamedTuple):
     rejected: list[Rejected]
 
 
-def decode_batch(records: Sequence[Any]) -> Decoded:
-    """Decode and check all records; a bad one becomes a rejection and the rest go on."""
+def decode_batch(
+    records: Sequence[Any], quarantined: Callable[[Any], Rejection | None] = lambda record: None
+) -> Decoded:
+    """Decode and check all records; a bad one becomes a rejection and the rest go on.
+
+    ``quarantined`` gives the rejection of a record that must not even be looked at.
+    """
     decoded = Decoded([], [])
     for record in records:
-        click = decode_click(record.key, record.value, record.timestamp)
+        click = quarantined(record) or decode_click(record.key, record.value, record.timestamp)
         if isinstance(click, Click):
             decoded.arrivals.append(Arrival(click, record.partition, record.offset, record.timestamp))
         else:

@@ -20,6 +20,7 @@ from faust.types import TP
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
 from streams.expiry import Expiry
+from streams.inflight import InFlight
 from streams.intake import BatchTransport, FetchedBatch
 from streams.kafka import KafkaConnection
 from streams.metrics import WorkerMetrics
@@ -83,6 +84,7 @@ class Worker:
         self._outbox = Outbox(config.connection, f"{config.group}-{config.name}")
         self._table = SessionTable(self.app, config.n_partitions)
         self._expiry = Expiry(self._table, self._outbox, config.session_expiry_ms)
+        self._in_flight = InFlight(config.folder / "in-flight")
         self._turn = asyncio.Lock()  # batches and expiry take turns: one writer of the changelog
         self._given_up = False  # the bounded wait on a revocation has run out
         self._identity = f"{config.topic_id} {config.n_partitions}".encode()
@@ -150,7 +152,8 @@ class Worker:
             async with self._turn:
                 try:
                     while records:
-                        records = records[await self._answer(records[: self._config.max_batch], generation) :]
+                        n = self._in_flight.bound(records, self._config.max_batch)
+                        records = records[await self._answer(records[:n], generation) :]
                 except _PartitionsMovedError:
                     self._metrics.abandoned.inc()
                     _log.info("gave up a batch of %d clicks: their partitions have moved on", len(records))
@@ -167,15 +170,16 @@ class Worker:
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
         stage, recommender = _Stopwatch(self._metrics), self._recommender()
+        self._in_flight.begin(records)
         # 2. Decode and check; a bad record becomes a rejection and the rest go on.
-        decoded = decode_batch(records)
+        decoded = decode_batch(records, self._in_flight.quarantined)
         stage.done("decode")
         # 3. Read the sessions in one go.
         sessions = self._read_sessions(decoded.arrivals)
         if (beyond := first_beyond_rebuilds(decoded.arrivals, sessions, recommender)) is not None:
             positions = [(record.partition, record.offset) for record in records]
             records = records[: positions.index((beyond.partition, beyond.offset))]
-            decoded = decode_batch(records)
+            decoded = decode_batch(records, self._in_flight.quarantined)
         stage.done("read")
         # 4. Advance the encoder, 5. search the index: all sessions together.
         created_ms = int(time.time() * 1000)
@@ -203,6 +207,7 @@ class Worker:
         stage.done("write")
         # 8. Acknowledge: now Faust may commit.
         self._acknowledge(records)
+        self._in_flight.end(records)
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
         return len(records)
 

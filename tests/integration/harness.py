@@ -47,6 +47,7 @@ class WorkerProcess:
     home: Path
     environment: Mapping[str, str]
     arguments: Sequence[str] = ()
+    module: str = "deploy.cli.main"
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -60,7 +61,7 @@ class WorkerProcess:
         log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli.main", "worker", "--name", self.name, *self.arguments],
+                [sys.executable, "-m", self.module, "worker", "--name", self.name, *self.arguments],
                 env={**os.environ, **self.environment, "NEXTCLICK_HOME": str(self.home)},
                 stdout=log,
                 stderr=log,

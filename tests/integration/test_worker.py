@@ -286,3 +286,24 @@ def test_two_workers_share_and_one_takes_over(site: Site) -> None:
     answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
     assert first.stop() == 0
     check_against_oracle(site, clicks, positions, answers)
+
+
+def test_a_click_that_ends_the_process_is_quarantined_after_three_deaths(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker()
+    worker.module = "tests.integration.dying_worker"
+    good = make_clicks(60, n_sessions=6)
+    deadly = (b"s1", click_value("s1", "item-deadly"))
+    positions = produce(site.servers, site.topics.clicks, [*good[:30], deadly, *good[30:]])
+    for _ in range(4):  # once in a batch, then three times alone
+        worker.start()
+        assert worker.wait(60) == -signal.SIGABRT
+    worker.start()
+    answers = wait_until_answered(
+        site.servers, site.topics.recommendations, [*positions[:30], *positions[31:]]
+    )
+    assert positions[30] not in answers
+    (rejected,) = read_all(site.servers, site.topics.rejected_clicks)
+    assert rejected.headers["reason"] == "poison"
+    assert rejected.headers["detail"] == "ended the process 3 times running"
+    assert worker.stop() == 0
