@@ -80,6 +80,7 @@ def test_a_listener_that_raises_hears_the_next_announcement(topics: FreshTopics)
     follower.stop()
 
 
+@pytest.mark.kafka
 def test_a_follower_waits_for_a_broker_that_is_away(tmp_path_factory: pytest.TempPathFactory) -> None:
     names = TopicNames()
     with LocalKafka(tmp_path_factory.mktemp("restarted")) as kafka:
