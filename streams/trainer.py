@@ -110,16 +110,17 @@ class _Cycle:
             self._report(TrainerProgress(Stage.BUILDING))
             index, index_recall = self._build(encoder, sessions)
             self._report(TrainerProgress(Stage.PUBLISHING))
-            current = read_current(plan.connection, plan.topics.snapshots)
-            before = current.get(plan.alias)
+            replaced = self._announced().get(plan.alias)
             provenance = Provenance(
-                parent=before.version if before else None,
+                parent=replaced.version if replaced else None,
                 window=self._describe(from_ms, window, clicks, sessions),
                 metrics=measured.as_metrics(),
                 metrics_of=METRICS_OF,
                 index_recall=round(index_recall, 4),
             )
             snapshot = save_snapshot(plan.location, encoder, vocabulary, index, provenance)
+            current = self._announced()  # again: somebody may have rolled back while the snapshot was saved
+            before = current.get(plan.alias)
             pinned_to = before.version if before is not None and before.pinned else None
             if pinned_to is None:
                 current[plan.alias] = self._announce(snapshot, before)
@@ -192,6 +193,9 @@ class _Cycle:
         index = build_index(vectors, queries)
         self._check_stop()
         return index, recall_against_exact(index, ExactIndex(vectors), queries, 20)
+
+    def _announced(self) -> dict[str, Announcement]:
+        return read_current(self._plan.connection, self._plan.topics.snapshots)
 
     def _announce(self, snapshot: Snapshot, before: Announcement | None) -> Announcement:
         plan = self._plan

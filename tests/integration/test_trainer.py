@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +18,22 @@ from index.approximate import set_threads as set_index_threads
 from model.encoder import EncoderConfig
 from model.threads import set_threads as set_model_threads
 from model.training import TrainingConfig
-from streams.announcements import read_current
+from streams.announcements import Announcement, announce, read_current
 from streams.clickfile import write_click_file
 from streams.replaying import send_clicks
 from streams.shoppers import generate_columns
-from streams.snapshot import TEMPORARY_PREFIX, list_snapshots, load_snapshot
+from streams.snapshot import (
+    TEMPORARY_PREFIX,
+    Provenance,
+    Snapshot,
+    list_snapshots,
+    load_snapshot,
+    save_snapshot,
+)
 from streams.trainer import TrainerPlan, TrainerStopped, run_cycle
 from streams.training_report import Published, Stage, TooFewClicks, TrainerProgress
 from tests.conftest import FreshTopics
+from tests.tiny import tiny_parts
 
 N_CLICKS = 6_000
 TINY = ("--units", "16", "--epochs", "1")
@@ -146,6 +156,7 @@ def test_a_pinned_alias_is_left_alone_and_old_snapshots_go_but_for_those_in_use(
     send_shoppers(topics, 3_000)
 
     def train() -> str:
+        time.sleep(1)  # the same weights within one second would be the same version
         assert run(["trainer", "--once", "--keep-snapshots", "1", *TINY, "--json"]) == 0
         return str(json.loads(capsys.readouterr().out)["snapshot"])
 
@@ -178,6 +189,45 @@ def test_a_pinned_alias_is_left_alone_and_old_snapshots_go_but_for_those_in_use(
     assert answer["snapshot"] == third
     assert answer["unknown"] == ["no-such-thing"]
     assert len(answer["items"]) == 3
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_is_announced_while_a_snapshot_is_saved_counts(
+    topics: FreshTopics, plan: TrainerPlan, monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    """A rollback to the first of two, in the seconds that saving takes; only one snapshot is kept unused."""
+    plan = replace(plan, keep_snapshots=1)
+    send_shoppers(topics, 3_000)
+    first, second = (
+        save_snapshot(plan.location, *tiny_parts(seed), Provenance(), created_ms=1_700_000_000_000 + seed)
+        for seed in range(2)
+    )
+
+    def announce_production(snapshot: Snapshot, *, pinned: bool = False) -> Announcement:
+        announcement = Announcement(
+            snapshot.version, snapshot.location, snapshot.manifest_sha256, pinned=pinned
+        )
+        announce(topics.connection, topics.names.snapshots, "production", announcement)
+        return announcement
+
+    def save_slowly(*arguments: Any) -> Snapshot:
+        saved = save_snapshot(*arguments)
+        announce_production(first, pinned=pinned)
+        return saved
+
+    announce_production(second)
+    monkeypatch.setattr("streams.trainer.save_snapshot", save_slowly)
+    published = run_cycle(plan)
+    assert isinstance(published, Published)
+    announced = read_current(topics.connection, topics.names.snapshots)["production"]
+    if pinned:
+        assert (published.announced, published.pinned_to) == (False, first.version)
+        assert (announced.version, announced.pinned) == (first.version, True)
+    else:
+        assert published.announced
+        assert (announced.version, announced.previous) == (published.version, first.version)
+    assert published.deleted == (second.version,)
+    assert load_snapshot(first.location).version == first.version
 
 
 @pytest.mark.parametrize("stage", list(Stage))
