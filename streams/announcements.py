@@ -5,6 +5,7 @@ What cannot be read is passed over with one warning, so that no stray record sto
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -111,7 +112,8 @@ class AnnouncementFollower:
 
     ``on_announcement`` is called in the thread, first with what stands at the end of the topic (None where
     the alias has nothing yet), then with each new announcement, or None where the alias was given back.
-    From asyncio, pass ``lambda a: loop.call_soon_threadsafe(handle, a)``.
+    Where it gives True or raises, it is called with the same again ``repeat_s`` later, until it does neither
+    or something new is announced.
     A broker that is away is waited for; what raises in ``on_announcement`` is logged and followed past.
     """
 
@@ -120,15 +122,18 @@ class AnnouncementFollower:
         connection: KafkaConnection,
         topic: str,
         alias: str,
-        on_announcement: Callable[[Announcement | None], None],
+        on_announcement: Callable[[Announcement | None], bool | None],
         *,
         retry_s: float = 2.0,
+        repeat_s: float = 30.0,
     ) -> None:
         self._connection = connection
         self._topic = topic
         self._alias = alias
         self._on_announcement = on_announcement
         self._retry_s = retry_s
+        self._repeat_s = repeat_s
+        self._repeat_at_s = math.inf
         self._stopping = threading.Event()
         self._reported: Announcement | None = None
         self._caught_up = threading.Event()
@@ -150,6 +155,7 @@ class AnnouncementFollower:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._repeat_if_due()  # here, too: what is announced may be in reach while the broker is not
             try:
                 with open_consumer(
                     self._connection, enable_auto_commit=False, reconnect_backoff_max_ms=1_000
@@ -166,6 +172,7 @@ class AnnouncementFollower:
                 return
         self._report(board)
         while not self._stopping.is_set():
+            self._repeat_if_due()
             for records in consumer.poll(timeout_ms=500).values():
                 for record in records:
                     board.post(record.key, record.value, record.offset)
@@ -176,11 +183,20 @@ class AnnouncementFollower:
         if self._caught_up.is_set() and announcement == self._reported:
             return
         self._reported = announcement
-        try:
-            self._on_announcement(announcement)
-        except Exception:
-            _log.exception("what follows announcements failed at %s", announcement)
+        self._call()
         self._caught_up.set()
+
+    def _repeat_if_due(self) -> None:
+        if time.monotonic() >= self._repeat_at_s:
+            self._call()
+
+    def _call(self) -> None:
+        try:
+            again = self._on_announcement(self._reported)
+        except Exception:
+            _log.exception("what follows announcements failed at %s", self._reported)
+            again = True
+        self._repeat_at_s = time.monotonic() + self._repeat_s if again else math.inf
 
 
 class Board:

@@ -8,12 +8,15 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from streams.announcements import Announcement, AnnouncementFollower
 from streams.kafka import KafkaConnection
 from streams.metrics import WorkerMetrics
 from streams.recommender import Recommender
 from streams.snapshot import Snapshot, SnapshotError, load_snapshot
+
+RETRY_S: Final = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +26,9 @@ class Serving:
 
     ``current`` is None until a first good snapshot was loaded. What is announced is tried first, then its
     previous version, then the last one that this worker served; a bad one is refused and the old serves on.
+    As long as what is announced does not serve it is tried again every ``retry_s``, for the reason may pass:
+    a store that was away, files that were late. Those refusals are counted once, and logged when the
+    reason is another one.
     """
 
     def __init__(
@@ -34,14 +40,20 @@ class Serving:
         make_recommender: Callable[[Snapshot], Recommender],
         last_good_file: Path,
         metrics: WorkerMetrics,
+        retry_s: float = RETRY_S,
     ) -> None:
         self.current: Recommender | None = None
         self._alias = alias
         self._make_recommender = make_recommender
         self._last_good_file = last_good_file
         self._metrics = metrics
+        self._retry_s = retry_s
+        self._tried: Announcement | None = None
+        self._refusals: dict[str, str] = {}  # of what was tried: the last reason by location
         self._loaded = threading.Event()
-        self._follower = AnnouncementFollower(connection, topic, alias, self._on_announcement)
+        self._follower = AnnouncementFollower(
+            connection, topic, alias, self._on_announcement, repeat_s=retry_s
+        )
 
     def start(self) -> None:
         """Begin to follow the announcements."""
@@ -55,12 +67,16 @@ class Serving:
         """Wait until something can be served; tells whether it can."""
         return self._loaded.wait(timeout_s)
 
-    def _on_announcement(self, announcement: Announcement | None) -> None:
+    def _on_announcement(self, announcement: Announcement | None) -> bool:
+        """Load what is announced, or else what comes next; tells whether it must be tried again."""
         if announcement is None:
             _log.info("no snapshot is announced as %s yet", self._alias)
-            return
-        if self.current is not None and self.current.snapshot.version == announcement.version:
-            return
+            return False
+        if self._serves(announcement):
+            return False
+        first_try = announcement != self._tried
+        if first_try:
+            self._tried, self._refusals = announcement, {}
         for location, manifest_sha256 in self._candidates(announcement):
             try:
                 snapshot = load_snapshot(location, manifest_sha256=manifest_sha256)
@@ -69,13 +85,26 @@ class Serving:
                         f"snapshot {location} is refused: announced as {announcement.version}"
                     )
                 self._swap(snapshot)
+                break
             except SnapshotError as error:
-                self._metrics.refused.inc()
-                _log.error("%s", error)
-            else:
-                return
-        if self.current is None:
-            _log.error("none of the snapshots known can be served; waiting for the next announcement")
+                self._refuse(location, str(error))
+        if self.current is None and first_try:
+            _log.error(
+                "none of the snapshots known can be served; trying again every %g s and"
+                " waiting for the next announcement",
+                self._retry_s,
+            )
+        return not self._serves(announcement)
+
+    def _serves(self, announcement: Announcement) -> bool:
+        return self.current is not None and self.current.snapshot.version == announcement.version
+
+    def _refuse(self, location: str, reason: str) -> None:
+        if location not in self._refusals:
+            self._metrics.refused.inc()
+        if self._refusals.get(location) != reason:
+            self._refusals[location] = reason
+            _log.error("%s", reason)
 
     def _candidates(self, announcement: Announcement) -> list[tuple[str, str | None]]:
         """Give locations to try; once something serves, only what is announced can replace it."""

@@ -148,27 +148,25 @@ def save_snapshot(
 def load_snapshot(location: str, *, manifest_sha256: str | None = None) -> Snapshot:
     """Open the bundle at ``location`` after checking all of it; raise :class:`SnapshotError` otherwise.
 
+    Nothing else is raised, whatever a disk, an object store or a parser may fail with.
     ``manifest_sha256`` is what the announcement promised. Checked are, in this order: the manifest, size
     and SHA-256 of each file, shapes, numbers that are not finite, and that encoder and index agree on
     the scores of some items.
     """
     fs, root = _open_location(location)
-    with _local_copy(fs, root) as folder:
-        try:
+    try:
+        with _local_copy(fs, root) as folder:
             manifest, sha256 = _read_manifest(folder, manifest_sha256)
             for file, digest in manifest.files.items():
                 _check_file(folder / file, digest)
             encoder = load_encoder(folder / ENCODER_FILE)
             vocabulary = Vocabulary.load(folder / ITEMS_FILE)
             index = load_index(folder / INDEX_FILE)
-        except SnapshotError as error:
-            raise SnapshotError(f"snapshot {location} is refused: {error}") from error
-        except Exception as error:  # a parser may fail in its own way on bytes that are what was promised
-            raise SnapshotError(f"snapshot {location} is refused: cannot be read: {error}") from error
-    try:
         _check_agreement(encoder, vocabulary, index, manifest)
     except SnapshotError as error:
         raise SnapshotError(f"snapshot {location} is refused: {error}") from error
+    except Exception as error:  # a parser may fail in its own way on bytes that are what was promised
+        raise SnapshotError(f"snapshot {location} is refused: cannot be read: {_text(error)}") from error
     return Snapshot(manifest.version, encoder, vocabulary, index, manifest, sha256, location)
 
 
@@ -225,9 +223,14 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 def _open_location(location: str) -> tuple[Any, str]:
     try:
         fs, root = fsspec.core.url_to_fs(location)
-    except (ValueError, ImportError) as error:
-        raise SnapshotError(f"snapshot location {location!r} cannot be opened: {error}") from error
+    except Exception as error:  # each kind of file system has its own for keys and hosts that are wrong
+        raise SnapshotError(f"snapshot location {location!r} cannot be opened: {_text(error)}") from error
     return fs, str(root)
+
+
+def _text(error: Exception) -> str:
+    """What an error says, or its name: a time-out says nothing."""
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -238,12 +241,13 @@ def _local_copy(fs: Any, root: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
         try:
+            fs.invalidate_cache()  # what was absent at an earlier try may be there now
             for file in (MANIFEST_FILE, *BUNDLE_FILES):
                 fs.get_file(f"{root.rstrip('/')}/{file}", str(Path(name) / file))
         except FileNotFoundError:
             pass  # the checks say which file is missing
-        except OSError as error:
-            raise SnapshotError(f"snapshot {root} cannot be downloaded: {error}") from error
+        except Exception as error:
+            raise SnapshotError(f"cannot be downloaded: {_text(error)}") from error
         yield Path(name)
 
 

@@ -80,6 +80,27 @@ def test_a_listener_that_raises_hears_the_next_announcement(topics: FreshTopics)
     follower.stop()
 
 
+def test_a_listener_that_asks_for_it_hears_the_same_again(topics: FreshTopics) -> None:
+    connection, topic = topics.connection, topics.names.snapshots
+    heard: list[Announcement | None] = []
+
+    def listen(announcement: Announcement | None) -> bool:
+        heard.append(announcement)
+        if len(heard) == 2:
+            raise RuntimeError("is to be repeated, too")
+        return announcement == FIRST and len(heard) < 4
+
+    announce(connection, topic, "production", FIRST)
+    follower = AnnouncementFollower(connection, topic, "production", listen, repeat_s=0.1)
+    follower.start()
+    eventually(lambda: heard == [FIRST] * 4)
+    time.sleep(1.5)
+    assert heard == [FIRST] * 4
+    announce(connection, topic, "production", THIRD)
+    eventually(lambda: heard == [FIRST] * 4 + [THIRD])
+    follower.stop()
+
+
 @pytest.mark.kafka
 def test_a_follower_waits_for_a_broker_that_is_away(tmp_path_factory: pytest.TempPathFactory) -> None:
     names = TopicNames()

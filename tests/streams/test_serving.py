@@ -3,16 +3,20 @@
 import hashlib
 import logging
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streams.announcements import Announcement
+from streams import snapshot as snapshot_module
+from streams.announcements import Announcement, announce
 from streams.kafka import KafkaConnection
 from streams.metrics import WorkerMetrics
 from streams.recommender import Recommender
-from streams.serving import Serving
+from streams.serving import RETRY_S, Serving
 from streams.snapshot import Provenance, Snapshot, save_snapshot
+from tests.conftest import FreshTopics
 from tests.tiny import tiny_parts
 
 
@@ -40,14 +44,21 @@ def metrics() -> WorkerMetrics:
     return WorkerMetrics()
 
 
-def make_serving(metrics: WorkerMetrics, folder: Path) -> Serving:
+def make_serving(
+    metrics: WorkerMetrics,
+    folder: Path,
+    connection: KafkaConnection = KafkaConnection("nowhere:1"),  # noqa: B008 - frozen
+    topic: str = "snapshots",
+    retry_s: float = RETRY_S,
+) -> Serving:
     return Serving(
-        KafkaConnection("nowhere:1"),
-        "snapshots",
+        connection,
+        topic,
         "production",
         make_recommender=Recommender,
         last_good_file=folder / "last-good",
         metrics=metrics,
+        retry_s=retry_s,
     )
 
 
@@ -185,3 +196,100 @@ def test_a_restarted_worker_serves_what_it_served(
     again = make_serving(WorkerMetrics(), tmp_path)
     again._on_announcement(announcement(snapshots[1]))
     assert serves(again) == snapshots[0][0]
+
+
+def repair(snapshot: tuple[str, Path], published: list[Snapshot]) -> None:
+    (good,) = (one for one in published if one.version == snapshot[0])
+    shutil.copytree(good.location, snapshot[1], dirs_exist_ok=True)
+
+
+def test_what_is_announced_is_tried_until_it_serves(
+    serving: Serving, published: list[Snapshot], snapshots: list[tuple[str, Path]]
+) -> None:
+    assert not serving._on_announcement(None)
+    assert not serving._on_announcement(announcement(snapshots[0]))
+    damage(snapshots[1])
+    bad = announcement(snapshots[1], previous=snapshots[0])
+    assert serving._on_announcement(bad)
+    assert serving._on_announcement(bad)
+    assert serves(serving) == snapshots[0][0]
+    repair(snapshots[1], published)
+    assert not serving._on_announcement(bad)
+    assert serves(serving) == snapshots[1][0]
+
+
+def test_a_fallback_serves_until_the_announced_snapshot_can_be_read(
+    serving: Serving, published: list[Snapshot], snapshots: list[tuple[str, Path]]
+) -> None:
+    damage(snapshots[2])
+    bad = announcement(snapshots[2], previous=snapshots[1])
+    assert serving._on_announcement(bad)
+    assert serves(serving) == snapshots[1][0]
+    repair(snapshots[2], published)
+    assert not serving._on_announcement(bad)
+    assert serves(serving) == snapshots[2][0]
+
+
+def test_a_refusal_is_counted_once_per_announcement_and_logged_once_per_reason(
+    serving: Serving,
+    metrics: WorkerMetrics,
+    snapshots: list[tuple[str, Path]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    damage(snapshots[1])
+    bad = announcement(snapshots[1])
+    for _ in range(3):
+        assert serving._on_announcement(bad)
+    assert [record.getMessage() for record in caplog.records] == [
+        next(text for text in caplog.messages if "index.faiss has 100 bytes" in text),
+        "none of the snapshots known can be served; trying again every 30 s and"
+        " waiting for the next announcement",
+    ]
+    (snapshots[1][1] / "index.faiss").unlink()
+    for _ in range(2):
+        assert serving._on_announcement(bad)
+    assert len(caplog.messages) == 3
+    assert "index.faiss is missing" in caplog.messages[-1]
+    assert refused(metrics) == 1
+    assert serving._on_announcement(announcement(snapshots[1], previous=("gone", Path())))
+    assert refused(metrics) == 3  # it, and its previous one
+
+
+def test_an_error_of_any_kind_leads_to_the_previous_snapshot(
+    serving: Serving, snapshots: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = snapshot_module._check_agreement
+
+    def stale(*parts: Any) -> None:
+        if parts[-1].version == snapshots[2][0]:
+            raise OSError("stale file handle")
+        check(*parts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot_module, "_check_agreement", stale)
+        assert serving._on_announcement(announcement(snapshots[2], previous=snapshots[1]))
+    assert serves(serving) == snapshots[1][0]
+    assert not serving._on_announcement(announcement(snapshots[2], previous=snapshots[1]))
+    assert serves(serving) == snapshots[2][0]
+
+
+def test_a_worker_with_nothing_loaded_serves_as_soon_as_the_snapshot_can_be_read(
+    topics: FreshTopics,
+    metrics: WorkerMetrics,
+    published: list[Snapshot],
+    snapshots: list[tuple[str, Path]],
+    tmp_path: Path,
+) -> None:
+    damage(snapshots[0])
+    announce(topics.connection, topics.names.snapshots, "production", announcement(snapshots[0]))
+    serving = make_serving(metrics, tmp_path, topics.connection, topics.names.snapshots, retry_s=0.1)
+    serving.start()
+    try:
+        assert not serving.wait_for_snapshot(2)
+        repair(snapshots[0], published)
+        assert serving.wait_for_snapshot(20)
+        assert serves(serving) == snapshots[0][0]
+        assert refused(metrics) == 1
+    finally:
+        serving.stop()
+    assert "announcements-production" not in [thread.name for thread in threading.enumerate()]

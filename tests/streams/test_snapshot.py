@@ -361,3 +361,36 @@ def test_elsewhere_the_manifest_comes_last(memory: Any, monkeypatch: pytest.Monk
         save("memory://bucket")
     assert uploaded == list(BUNDLE_FILES)
     assert list_snapshots("memory://bucket") == []
+
+
+@pytest.mark.parametrize("error", [OSError("connection lost"), ValueError("no such key"), TimeoutError()])
+def test_whatever_fails_while_downloading_is_a_refusal_that_passes(
+    memory: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    location = save("memory://bucket").location
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "get_file", fail)
+        reason = str(error) or "TimeoutError"
+        with pytest.raises(SnapshotError, match=f"{location} is refused: cannot be downloaded: {reason}"):
+            load_snapshot(location)
+    assert load_snapshot(location).location == location
+
+
+def test_whatever_fails_while_opening_or_checking_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = save(tmp_path).location
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("of a library")
+
+    monkeypatch.setattr(snapshot_module, "_check_agreement", fail)
+    with pytest.raises(SnapshotError, match=f"{location} is refused: cannot be read: of a library"):
+        load_snapshot(location)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    with pytest.raises(SnapshotError, match=f"'{location}' cannot be opened: of a library"):
+        load_snapshot(location)
