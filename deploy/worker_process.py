@@ -1,7 +1,9 @@
 """One worker as a process: what has to hold before Faust starts, running it, and leaving cleanly."""
 
 import asyncio
+import dataclasses
 import logging
+import os
 import signal
 import threading
 import time
@@ -22,14 +24,16 @@ from streams.metrics import WorkerMetrics
 from streams.recommender import Recommender, RepeatItems
 from streams.serving import Serving
 from streams.snapshot import Snapshot
-from streams.topics import TopicError, TopicNames, require_topics
-from streams.watchdog import Watchdog
-from streams.worker import Worker, WorkerConfig
+from streams.topics import TopicError, TopicNames, require_append_time, require_topics
+from streams.watchdog import EXIT_STUCK, Watchdog
+from streams.worker import Worker
+from streams.worker_config import WorkerConfig
 
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 LIVE_PATIENCE_S = 20.0
+STOP_MARGIN_S = 10.0
 
 
 class WorkerCrashedError(NextclickError):
@@ -95,14 +99,8 @@ def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
 
 def _config(settings: Settings, connection: KafkaConnection, topics: TopicNames, name: str) -> WorkerConfig:
     """Look at the cluster: all topics there, and as many partitions as they need to share."""
-    states = require_topics(
-        connection,
-        topics.clicks,
-        topics.recommendations,
-        topics.rejected_clicks,
-        topics.snapshots,
-        topics.sessions_changelog,
-    )
+    states = require_topics(connection, *dataclasses.astuple(topics))
+    require_append_time(connection, topics.clicks)
     clicks = states[topics.clicks]
     for other in (topics.recommendations, topics.sessions_changelog):
         if states[other].n_partitions != clicks.n_partitions:
@@ -147,6 +145,28 @@ def _wait_for_snapshot(serving: Serving, alias: str) -> bool:
             signal.signal(number, handler)
 
 
+class _Runner(faust.Worker):  # type: ignore[misc]
+    """Faust's runner, which waits for a broker for ever, with an end to its patience once it is to stop."""
+
+    stop_within_s: float
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        if not self._signal_stop_time:
+            backstop = threading.Timer(self.stop_within_s, self._give_up)
+            backstop.daemon = True
+            backstop.start()
+        super()._schedule_shutdown(signal)
+
+    def _give_up(self) -> None:
+        _log.critical(
+            "not stopped after %.0f s, does Kafka answer? Ended without the last commit: nothing is lost,"
+            " some clicks will come again",
+            self.stop_within_s,
+        )
+        logging.shutdown()
+        os._exit(EXIT_STUCK)
+
+
 class _Process:
     """A worker and the loop it runs on."""
 
@@ -164,7 +184,8 @@ class _Process:
         loop.run_until_complete(self._make_worker())
         assert self._worker is not None
         app = self._worker.app
-        runner = faust.Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        runner = _Runner(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+        runner.stop_within_s = self._config.stop_wait_s + STOP_MARGIN_S
         runner.spinner = None
         try:
             runner.execute_from_commandline()
@@ -175,16 +196,18 @@ class _Process:
                 raise WorkerCrashedError(f"worker {self._config.name} crashed, see the log above") from end
 
     async def _make_worker(self) -> None:
-        worker = self._worker = Worker(self._config, self._recommender, self._metrics)
-        worker.app.task(self._beat)
+        self._worker = Worker(self._config, self._recommender, self._metrics)
+        # Not as a task of the app: those begin only when the table is recovered.
+        self._beating = asyncio.get_running_loop().create_task(self._beat(self._worker))
 
     def _recommender(self) -> Recommender:
         assert self._serving.current is not None
         return self._serving.current
 
-    async def _beat(self) -> None:
+    async def _beat(self, worker: Worker) -> None:
         """Show that the loop turns, and keep the gauges that follow the clock."""
         while True:
+            worker.ownership.beat()
             self._beat_s = time.monotonic()
             created_s = self._recommender().snapshot.manifest.created_ms / 1000
             self._metrics.snapshot_age.set(time.time() - created_s)
@@ -210,6 +233,7 @@ class _Process:
             self._config.connection,
             self._config.group,
             self._config.topics.clicks,
+            self._config.topic_id,
             assigned=lambda: self._worker.assigned() if self._worker is not None else set(),
             recovered=lambda: self._worker.n_recovered if self._worker is not None else 0,
             patience_s=patience_s,

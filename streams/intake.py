@@ -26,6 +26,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._done: dict[TP, int] = {}
+        self._handed: dict[TP, int] = {}  # up to where records were given out
 
     def mark_done(self, next_offsets: Mapping[TP, int]) -> None:
         """Let these offsets be committed: every record below them is answered and its state stored."""
@@ -55,7 +56,24 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 for record in records:
                     yield tp, self._to_message(tp, record)
             elif records:
+                self._handed[tp] = records[-1].offset + 1
                 yield tp, self._to_batch(tp, records)
+        self._pass_over_markers(fetched)
+
+    def _pass_over_markers(self, fetched: Mapping[TP, Any]) -> None:
+        """Count as done the offsets without a record: nobody would ever answer a transaction's marker."""
+        for tp in self.assignment():
+            if tp in fetched or self._is_changelog_tp(tp) or self._handed.get(tp) != self._done.get(tp):
+                continue
+            position = self._position(tp)
+            if position is not None and position > (self.committed(tp) or 0):
+                self._done[tp] = self._handed[tp] = position
+
+    def _position(self, tp: TP) -> int | None:
+        """Give the offset that the next fetch begins at; it moves only when records are taken in getmany."""
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
+        state = assignment.state_value(tp) if assignment is not None else None
+        return state.position if state is not None and state.has_valid_position else None
 
     def _to_batch(self, tp: TP, records: list[Any]) -> FetchedBatch:
         last = records[-1]
@@ -80,6 +98,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._done.pop(tp, None)
+            self._handed.pop(tp, None)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return iter(tuple(self._done))
@@ -88,7 +107,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return self._done.get(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing: between the last records of two batches there is no gap."""
+        """Nothing: offsets that hold no record need no acknowledgement."""
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]

@@ -139,6 +139,22 @@ def require_topics(connection: KafkaConnection, *names: str) -> dict[str, TopicS
     return states
 
 
+def require_append_time(connection: KafkaConnection, name: str) -> None:
+    """Raise TopicError unless the topic's records carry the time of their arrival.
+
+    Expiry and training windows go by it; a producer's own time would expire sessions that are open.
+    """
+    key, wished = "message.timestamp.type", "LogAppendTime"
+    with open_admin(connection) as admin:
+        described = admin.describe_configs([ConfigResource("TOPIC", name)], config_filter="all")
+    found = described["topic"][name].get(key, {}).get("value")
+    if found != wished:
+        raise TopicError(
+            f"topic {name!r} has {key} = {found}, it must be {wished}: set it with kafka-configs --alter"
+            f" --entity-type topics --entity-name {name} --add-config {key}={wished}"
+        )
+
+
 def topic_states(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, TopicState]:
     """Return those of the named topics that exist."""
     return {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.kafka import KafkaConnection, TopicPartition, open_admin, open_consumer
+from streams.topics import topic_states
 
 EXIT_STUCK: Final = 70
 CHECK_INTERVAL_S: Final = 5.0
@@ -74,6 +75,7 @@ class Watchdog:
         connection: KafkaConnection,
         group: str,
         topic: str,
+        topic_id: str,
         *,
         assigned: Callable[[], set[int] | None],
         recovered: Callable[[], int],
@@ -84,6 +86,7 @@ class Watchdog:
         self._connection = connection
         self._group = group
         self._topic = topic
+        self._topic_id = topic_id
         self._assigned = assigned
         self._recovered = recovered
         self._recovery_patience_s = recovery_patience_s
@@ -124,21 +127,25 @@ class Watchdog:
 
     def _check(self, partitions: set[int], now_s: float) -> None:
         try:
-            committed, ends = self._read_offsets(partitions)
+            topic_id, committed, ends = self._ask_broker(partitions)
         except Exception as error:  # a broker that is away is no fault of the worker's
             _log.debug("the watchdog cannot ask the broker: %s", error)
             self._judge.forget()
             return
-        if (problem := self._judge.observe(now_s, committed, ends)) is not None:
+        if topic_id != self._topic_id:
+            self._stuck(f"topic {self._topic} was deleted or made anew while clicks were read from it")
+        elif (problem := self._judge.observe(now_s, committed, ends)) is not None:
             self._stuck(problem)
 
-    def _read_offsets(self, partitions: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+    def _ask_broker(self, partitions: set[int]) -> tuple[str, dict[int, int], dict[int, int]]:
         wanted = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
         with open_admin(self._connection) as admin:
+            states = topic_states(admin, [self._topic])
             committed = admin.list_group_offsets({self._group: wanted})[self._group]
         with open_consumer(self._connection) as consumer:
             ends = consumer.end_offsets(wanted)
         return (
+            str(states[self._topic].topic_id) if self._topic in states else "",
             {tp.partition: max(0, committed[tp].offset) for tp in wanted if tp in committed},
             {tp.partition: end for tp, end in ends.items()},
         )

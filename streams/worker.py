@@ -10,19 +10,16 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import faust
 from faust.types import TP
 
+from streams.app import build_app
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
 from streams.expiry import Expiry
 from streams.inflight import InFlight
-from streams.intake import BatchTransport, FetchedBatch
-from streams.kafka import KafkaConnection
+from streams.intake import FetchedBatch
 from streams.metrics import WorkerMetrics
 from streams.microbatch import (
     Rejected,
@@ -32,41 +29,20 @@ from streams.microbatch import (
     rejection_record,
 )
 from streams.outbox import Outbox, Outgoing
+from streams.ownership import Ownership, PartitionsMovedError
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session, SessionFormatError, decode_session, encode_session, session_key
 from streams.table import IDENTITY_KEY, SessionTable
-from streams.topics import TopicNames
+from streams.worker_config import WorkerConfig
 
+REJECTED_PARTITION: Final = 0  # few records, read by people: one partition keeps them in order
 TICK_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """What a worker needs to know; times in milliseconds and seconds as the names say."""
-
-    connection: KafkaConnection
-    topics: TopicNames
-    group: str
-    name: str
-    folder: Path  # this worker's own: RocksDB, lock, last good snapshot
-    n_partitions: int
-    topic_id: str  # of ``clicks``: another one after a recreation
-    max_batch: int = 500
-    session_expiry_ms: int = 24 * 3600 * 1000
-    session_timeout_s: float = 10.0
-    heartbeat_s: float = 3.0
-    stop_wait_s: float = 10.0
-    commit_interval_s: float = 1.0
-
-
 class WrongTopicError(NextclickError):
     """The stored sessions belong to another ``clicks`` topic than the one that is there now."""
-
-
-class _PartitionsMovedError(Exception):
-    """The batch's partitions were given to another member: nothing more may be written for it."""
 
 
 class Worker:
@@ -75,7 +51,8 @@ class Worker:
     def __init__(
         self, config: WorkerConfig, recommender: Callable[[], Recommender], metrics: WorkerMetrics
     ) -> None:
-        self.app = _build_app(config, self)
+        self.app = build_app(config, self)
+        self.ownership = Ownership(config.session_timeout_s, lambda: int(self.app.consumer_generation_id))
         self.n_answered = 0  # records through all eight steps: what the watchdog sees move
         self._config = config
         self._topics = config.topics
@@ -86,7 +63,6 @@ class Worker:
         self._expiry = Expiry(self._table, self._outbox, config.session_expiry_ms)
         self._in_flight = InFlight(config.folder / "in-flight")
         self._turn = asyncio.Lock()  # batches and expiry take turns: one writer of the changelog
-        self._given_up = False  # the bounded wait on a revocation has run out
         self._identity = f"{config.topic_id} {config.n_partitions}".encode()
         self._identified: set[int] = set()
         topic = self.app.topic(
@@ -130,20 +106,21 @@ class Worker:
         await self._outbox.stop()
 
     async def settle(self) -> None:
-        """Give the running batch its time to finish, then forbid it to write; on revocation and on stop."""
+        """Give the running batch its time to finish, then close the gate; on revocation and on stop."""
         try:
             await asyncio.wait_for(self._turn.acquire(), self._config.stop_wait_s)
         except TimeoutError:
-            self._given_up = True
             _log.warning("the running batch did not finish in %.0f s: given up", self._config.stop_wait_s)
         else:
             self._turn.release()
+        self.ownership.close()
 
     def on_assigned(self) -> None:
         """Begin anew with what was assigned: other partitions, or the same after another owner."""
-        self._given_up = False
         self._identified.clear()
         self._expiry.forget()
+        self._metrics.lag.clear()
+        self.ownership.open()
 
     async def _recommend(self, stream: Any) -> None:
         """The agent: take what has arrived, answer it, begin again."""
@@ -154,22 +131,25 @@ class Worker:
                     while records:
                         n = self._in_flight.bound(records, self._config.max_batch)
                         records = records[await self._answer(records[:n], generation) :]
-                except _PartitionsMovedError:
+                except PartitionsMovedError:
                     self._metrics.abandoned.inc()
                     _log.info("gave up a batch of %d clicks: their partitions have moved on", len(records))
 
     def _take(self, first: FetchedBatch, queue: Any) -> tuple[list[Any], int]:
-        """1. Take what has already arrived, of one generation; no timer fills a batch."""
-        records, generation = list(first.records), first.generation_id
-        while len(records) < self._config.max_batch and not queue.empty():
-            batch: FetchedBatch = queue.get_nowait().message
+        """1. Take what has already arrived, of the current generation; no timer fills a batch."""
+        generation = int(self.app.consumer_generation_id)
+        batch, records = first, []
+        while True:
             if batch.generation_id == generation:  # else its partitions' new owner reads it again
                 records += batch.records
-        return records, generation
+            if len(records) >= self._config.max_batch or queue.empty():
+                return records, generation
+            batch = queue.get_nowait().message
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
         stage, recommender = _Stopwatch(self._metrics), self._recommender()
+        self.ownership.check(generation)
         self._in_flight.begin(records)
         # 2. Decode and check; a bad record becomes a rejection and the rest go on.
         decoded = decode_batch(records, self._in_flight.quarantined)
@@ -187,12 +167,12 @@ class Worker:
         rejected = decoded.rejected + poison
         stage.done("answer")
         # 6. Deliver every answer; then, and only then, the states that prove it.
-        self._check_ownership(generation)
+        self.ownership.check(generation)
         await self._outbox.deliver(self._outgoing(answers.recommendations, rejected))
         delivered_ms = time.time() * 1000
         stage.done("deliver")
         states = self._states(answers.sessions)
-        self._check_ownership(generation)
+        self.ownership.check(generation)
         last = await self._outbox.deliver(
             Outgoing(self._table.changelog_topic, partition, key, state)
             for partition, by_key in states.items()
@@ -200,7 +180,7 @@ class Worker:
         )
         stage.done("changelog")
         # 7. One write per partition: the states and the changelog offset that they are at.
-        self._check_ownership(generation)
+        self.ownership.check(generation)
         for partition, by_key in states.items():
             self._table.write(partition, by_key, last[partition])
         self._identified |= states.keys()
@@ -210,10 +190,6 @@ class Worker:
         self._in_flight.end(records)
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
         return len(records)
-
-    def _check_ownership(self, generation: int) -> None:
-        if self._given_up or generation != self.app.consumer_generation_id:
-            raise _PartitionsMovedError
 
     def _read_sessions(self, arrivals: Sequence[Arrival]) -> dict[SessionRef, Session]:
         keys: dict[int, dict[bytes, SessionRef]] = defaultdict(dict)
@@ -276,21 +252,23 @@ class Worker:
                 topic, answer.click.partition, answer.session_id.encode(), encode_recommendation(answer)
             )
         for one in rejected:
-            yield rejection_record(self._topics.rejected_clicks, 0, one)
+            yield rejection_record(self._topics.rejected_clicks, REJECTED_PARTITION, one)
 
     async def _tick(self) -> None:
         """Between two batches: remove idle sessions, note the lag. It must not raise: that ends the app."""
-        if not self.ready or self._given_up:
-            return
-        generation = self.app.consumer_generation_id
+        try:
+            if self.ready and self.ownership.is_open:
+                await self._expire()
+                self._note_lag()
+        except PartitionsMovedError:
+            pass  # their new owner does it
+        except Exception:
+            _log.exception("idle sessions could not be removed, trying again")
+
+    async def _expire(self) -> None:
+        generation = int(self.app.consumer_generation_id)
         async with self._turn:
-            try:
-                self._metrics.expired.inc(await self._expiry.run(lambda: self._check_ownership(generation)))
-            except _PartitionsMovedError:
-                return
-            except Exception:
-                _log.exception("idle sessions could not be removed, trying again")
-        self._note_lag()
+            self._metrics.expired.inc(await self._expiry.run(lambda: self.ownership.check(generation)))
 
     def _note_lag(self) -> None:
         consumer = self.app.consumer
@@ -322,27 +300,6 @@ class Worker:
             metrics.latency.observe((delivered_ms - arrival.append_ms) / 1000)
 
 
-class _App(faust.App):  # type: ignore[misc]
-    """Faust's app with its wait for running work replaced: bounded, and followed by a commit."""
-
-    worker: Worker
-
-    def _new_transport(self) -> BatchTransport:
-        return BatchTransport(self.conf.broker_consumer, self)
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        await self.worker.on_start()
-
-    async def on_stop(self) -> None:
-        await super().on_stop()
-        await self.worker.on_stop()
-
-    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
-        await self.worker.settle()
-        await consumer.commit_and_end_transactions()
-
-
 class _Stopwatch:
     """Times the stages of a batch, each from the end of the one before."""
 
@@ -354,53 +311,3 @@ class _Stopwatch:
         now = time.perf_counter()
         self._metrics.stage.labels(stage).observe(now - self._since)
         self._since = now
-
-
-def _build_app(config: WorkerConfig, worker: Worker) -> _App:
-    connection = config.connection
-    credentials: Any = None
-    if connection.uses_sasl:
-        credentials = faust.SASLCredentials(
-            username=connection.sasl_username,
-            password=connection.sasl_password,
-            mechanism=connection.sasl_mechanism or "PLAIN",
-            ssl_context=connection.ssl_context(),
-        )
-    elif (context := connection.ssl_context()) is not None:
-        credentials = faust.SSLCredentials(context)
-    (config.folder / "faust").mkdir(parents=True, exist_ok=True)
-    app = _App(
-        config.group,
-        broker=";".join(f"kafka://{server}" for server in connection.bootstrap_servers.split(",")),
-        broker_credentials=credentials,
-        broker_client_id=f"{config.group}-{config.name}",
-        consumer_group_instance_id=config.name,
-        consumer_auto_offset_reset="earliest",
-        broker_session_timeout=config.session_timeout_s,
-        broker_heartbeat_interval=config.heartbeat_s,
-        broker_rebalance_timeout=30.0,
-        broker_request_timeout=30.0,
-        broker_commit_interval=config.commit_interval_s,
-        broker_max_poll_records=1000,
-        stream_buffer_maxsize=8,  # fetched batches, not records
-        stream_wait_empty=False,  # waits for ever for a batch that was not acknowledged; see _App
-        stream_recovery_delay=0.0,
-        agent_supervisor="mode.CrashingSupervisor",
-        store="rocksdb://",
-        datadir=config.folder / "faust",
-        table_standby_replicas=0,
-        topic_allow_declare=False,  # topics are made and checked by nextclick topics
-        topic_disable_leader=True,
-        web_enabled=False,  # its routes serve the table's contents
-        worker_redirect_stdouts=False,
-        autodiscover=False,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
-    app.worker = worker
-
-    async def assigned(app: faust.App, assigned: Any, **_: Any) -> None:
-        worker.on_assigned()
-
-    app.on_partitions_assigned.connect(assigned, weak=False)
-    return app

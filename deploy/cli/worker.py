@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,6 +14,27 @@ from deploy.cli.options import takes_settings
 from deploy.settings import Settings
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class OncePerWhile(logging.Filter):
+    """Lets each complaint through once in a while: a client without its broker repeats itself endlessly."""
+
+    def __init__(self, every_s: float = 30.0) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._next_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether this complaint was not heard lately."""
+        now_s = time.monotonic()
+        if now_s < self._next_s.get(record.msg, 0.0):
+            return False
+        self._next_s[record.msg] = now_s + self._every_s
+        return True
+
+
+def _quiet_clients(once: OncePerWhile) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: not record.name.startswith(("aiokafka", "kafka")) or once.filter(record)
 
 
 @takes_settings(
@@ -46,6 +69,9 @@ def command(
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
     for library in ("faust", "mode", "aiokafka", "kafka", "asyncio", "faiss"):
         logging.getLogger(library).setLevel(logging.INFO if verbose else logging.ERROR)
+    if not verbose:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_quiet_clients(OncePerWhile()))
     # Read by OpenBLAS, torch and FAISS when they load: a second thread each would fight the event loop for a
     # core, and a batch's matrices are too small to gain from it.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

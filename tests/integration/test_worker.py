@@ -1,5 +1,6 @@
 """The worker as a process against Apache Kafka: every click answered, also through kills, swaps, garbage."""
 
+import asyncio
 import itertools
 import json
 import random
@@ -8,10 +9,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from deploy.broker import LocalKafka
+from streams.kafka import ConfigResource, open_admin
+from streams.ownership import EXIT_PAUSED
+from streams.topics import create_topics
 from tests.integration.conftest import N_ITEMS, Site
 from tests.integration.harness import (
     Position,
@@ -252,9 +259,6 @@ def test_one_worker_of_a_name(site: Site) -> None:
 
 
 def test_a_recreated_topic_is_refused(site: Site) -> None:
-    from streams.kafka import open_admin
-    from streams.topics import create_topics
-
     site.announce(seed=1)
     worker = site.worker().start().wait_ready()
     positions = produce(site.servers, site.topics.clicks, make_clicks(100, n_sessions=5))
@@ -307,3 +311,68 @@ def test_a_click_that_ends_the_process_is_quarantined_after_three_deaths(site: S
     assert rejected.headers["reason"] == "poison"
     assert rejected.headers["detail"] == "ended the process 3 times running"
     assert worker.stop() == 0
+
+
+def test_a_paused_worker_does_not_write_over_its_successor(site: Site) -> None:
+    site.announce(seed=1)
+    paused = site.worker("paused").start().wait_ready()
+    clicks = make_clicks(6000, n_sessions=100)
+    positions = produce(site.servers, site.topics.clicks, clicks)  # a backlog: it is stopped in a batch
+    paused.signal(signal.SIGSTOP)
+    other = site.worker("other").start()
+    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
+    paused.signal(signal.SIGCONT)
+    assert paused.wait(20) == EXIT_PAUSED
+    assert other.stop() == 0
+    check_against_oracle(site, clicks, positions, answers)
+
+
+def test_a_transactions_marker_is_no_click_that_waits(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker("w1", "--watchdog-seconds", "6").start().wait_ready()
+    asyncio.run(produce_in_a_transaction(site))
+    time.sleep(16)
+    assert worker.stop() == 0
+
+
+async def produce_in_a_transaction(site: Site) -> None:
+    async with (
+        AIOKafkaProducer(bootstrap_servers=site.servers, transactional_id=site.group) as producer,
+        producer.transaction(),
+    ):
+        value = click_value("s1", "item-1")
+        await producer.send_and_wait(site.topics.clicks, value=value, key=b"s1")
+
+
+def test_a_topic_made_anew_ends_the_worker(site: Site) -> None:
+    site.announce(seed=1)
+    worker = site.worker().start().wait_ready()
+    with open_admin(site.kafka.connection) as admin:
+        admin.delete_topics([site.topics.clicks])
+    time.sleep(1)
+    create_topics(site.kafka.connection, site.topics, 4)
+    assert worker.wait(40) != 0
+    assert "made anew" in worker.text()
+
+
+def test_a_topic_of_producers_times_is_refused(site: Site) -> None:
+    site.announce(seed=1)
+    with open_admin(site.kafka.connection) as admin:
+        resource = ConfigResource("TOPIC", site.topics.clicks, {"message.timestamp.type": "CreateTime"})
+        admin.alter_configs([resource])
+    worker = site.worker().start()
+    assert worker.wait(30) == 1
+    assert "it must be LogAppendTime" in worker.text()
+
+
+def test_a_worker_stops_also_when_kafka_is_gone(site: Site, tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "other", short_lived=True) as kafka:
+        own = Site(kafka, tmp_path / "own", site.topics, site.group)
+        create_topics(kafka.connection, own.topics, 4)
+        own.announce(seed=1)
+        worker = own.worker("w1", "--stop-wait-seconds", "2").start().wait_ready()
+        produce(own.servers, own.topics.clicks, make_clicks(100, n_sessions=5))
+        kafka.stop()
+        worker.signal(signal.SIGTERM)
+        worker.wait(30)
+        assert worker.text().count("\n") < 60, "it floods its log without a broker"

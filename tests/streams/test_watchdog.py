@@ -59,7 +59,14 @@ def test_after_forgetting_patience_begins_anew() -> None:
     assert judge.observe(122, {0: 10}, {0: 20}) is not None
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, *, broker: bool = True, **changes: Any) -> list[int]:
+def watch(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    broker: bool = True,
+    committed: int = 10,
+    topic_id: str = "id-1",
+    **changes: Any,
+) -> list[int]:
     """Run a watchdog that checks every millisecond for a while; gives the exit codes it ended with."""
     ended: list[int] = []
     done = threading.Event()
@@ -68,20 +75,21 @@ def watch(monkeypatch: pytest.MonkeyPatch, *, broker: bool = True, **changes: An
         ended.append(code)
         done.set()
 
-    def read_offsets(*_: Any) -> tuple[dict[int, int], dict[int, int]]:
+    def ask_broker(*_: Any) -> tuple[str, dict[int, int], dict[int, int]]:
         if not broker:
             raise BrokerUnreachable("nobody there")
-        return {0: 10}, {0: 20}
+        return topic_id, {0: committed}, {0: 20}
 
     monkeypatch.setattr(watchdog_module, "CHECK_INTERVAL_S", 0.001)
     monkeypatch.setattr("streams.watchdog.logging.shutdown", lambda: None)
-    monkeypatch.setattr(Watchdog, "_read_offsets", read_offsets)
+    monkeypatch.setattr(Watchdog, "_ask_broker", ask_broker)
     monkeypatch.setattr(Watchdog, "_broker_answers", lambda _: broker)
     options: dict[str, Any] = {"assigned": lambda: {0}, "recovered": lambda: 0} | changes
     dog = Watchdog(
         KafkaConnection("nowhere:1"),
         "nextclick",
         "clicks",
+        "id-1",
         patience_s=0.02,
         recovery_patience_s=0.02,
         end=end,
@@ -96,6 +104,14 @@ def watch(monkeypatch: pytest.MonkeyPatch, *, broker: bool = True, **changes: An
 
 def test_it_ends_a_worker_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch(monkeypatch)[0] == EXIT_STUCK
+
+
+def test_it_lets_a_worker_be_that_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch(monkeypatch, committed=20) == []
+
+
+def test_it_ends_a_worker_whose_topic_was_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch(monkeypatch, committed=20, topic_id="id-2")[0] == EXIT_STUCK
 
 
 def test_it_ends_a_recovery_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
