@@ -13,6 +13,17 @@ import typer
 from deploy.cli.options import takes_settings
 from deploy.settings import Settings
 
+# What Faust and its subclasses here log of their own goings; our own modules log as people need it.
+FRAMEWORK_LOGGERS = (
+    "faust",
+    "mode",
+    "aiokafka",
+    "kafka",
+    "asyncio",
+    "faiss",
+    "streams.app",
+    "streams.intake",
+)
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
@@ -67,7 +78,7 @@ def command(
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
         raise typer.BadParameter("--name must be 1 to 100 letters, digits, '.', '_' or '-'")
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
-    for library in ("faust", "mode", "aiokafka", "kafka", "asyncio", "faiss"):
+    for library in FRAMEWORK_LOGGERS:
         logging.getLogger(library).setLevel(logging.INFO if verbose else logging.ERROR)
     if not verbose:
         for handler in logging.getLogger().handlers:

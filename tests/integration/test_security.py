@@ -57,8 +57,8 @@ def test_the_product_works_behind_a_login(site: Site, login: dict[str, str], tmp
     expected: list[Position] = [record.position for record in read_all(site.servers, site.topics.clicks)]
     assert len(expected) == 200
     wait_until_answered(site.servers, site.topics.recommendations, expected)
+    assert worker.stop() == 0  # answers come before the states that prove them
     assert json.loads(nextclick(login, "sessions", "show", "s3", "--json"))
-    assert worker.stop() == 0
     training = ("--min-clicks", "100", "--min-sessions", "10", "--epochs", "1")
     nextclick(login, "trainer", "--once", *training, "--snapshots", str(tmp_path / "trained"))
     assert KAFKA_PASSWORD not in worker.text()
