@@ -26,7 +26,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._done: dict[TP, int] = {}
-        self._handed: dict[TP, int] = {}  # up to where records were given out
+        self._held: set[TP] = set()
 
     def mark_done(self, next_offsets: Mapping[TP, int]) -> None:
         """Let these offsets be committed: every record below them is answered and its state stored."""
@@ -36,6 +36,22 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """Give the offset that was committed last, None where nothing is known."""
         offset: int | None = self._committed_offset.get(tp)
         return offset
+
+    def resume_partitions(self, tps: set[TP]) -> None:
+        """Let the changelog be fetched at once, clicks only with the flow.
+
+        Faust resumes clicks, returns to the committed offsets, and then empties the agent's queue: what is
+        fetched between the last two would be lost, and later commits would pass it.
+        """
+        changelog = {tp for tp in tps if self._is_changelog_tp(tp)}
+        self._held |= set(tps) - changelog
+        super().resume_partitions(changelog)
+
+    def resume_flow(self) -> None:
+        """Let clicks be fetched, now that the queue is empty and the offsets are right."""
+        super().resume_flow()
+        held, self._held = self._held, set()
+        super().resume_partitions(held)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Yield what a fetch brought: a batch for each partition of clicks, changelog records singly."""
@@ -56,24 +72,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 for record in records:
                     yield tp, self._to_message(tp, record)
             elif records:
-                self._handed[tp] = records[-1].offset + 1
+                # Faust drops what lies below the last offset it saw, also what a seek brings again on purpose
+                # and a cleared queue has lost; the sessions' own offsets tell replays without that.
+                self._read_offset[tp] = None
                 yield tp, self._to_batch(tp, records)
-        self._pass_over_markers(fetched)
-
-    def _pass_over_markers(self, fetched: Mapping[TP, Any]) -> None:
-        """Count as done the offsets without a record: nobody would ever answer a transaction's marker."""
-        for tp in self.assignment():
-            if tp in fetched or self._is_changelog_tp(tp) or self._handed.get(tp) != self._done.get(tp):
-                continue
-            position = self._position(tp)
-            if position is not None and position > (self.committed(tp) or 0):
-                self._done[tp] = self._handed[tp] = position
-
-    def _position(self, tp: TP) -> int | None:
-        """Give the offset that the next fetch begins at; it moves only when records are taken in getmany."""
-        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
-        state = assignment.state_value(tp) if assignment is not None else None
-        return state.position if state is not None and state.has_valid_position else None
 
     def _to_batch(self, tp: TP, records: list[Any]) -> FetchedBatch:
         last = records[-1]
@@ -95,10 +97,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was done only after the last commit: Faust's own list is empty by then."""
+        self._held -= revoked
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._done.pop(tp, None)
-            self._handed.pop(tp, None)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return iter(tuple(self._done))

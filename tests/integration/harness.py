@@ -156,13 +156,14 @@ def produce(
 
 
 async def _read(servers: str, topic: str) -> list[Record]:
-    async with AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False) as consumer:
-        await consumer._client.force_metadata_update()
+    # From the earliest: a consumer that begins at the end may stand there already when it is sent back.
+    async with AIOKafkaConsumer(
+        bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    ) as consumer:
         numbers = await _partitions(consumer, topic)
         partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning()
         records = []
         while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
@@ -171,11 +172,11 @@ async def _read(servers: str, topic: str) -> list[Record]:
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    consumer.subscribe([topic])
-    await consumer._client.add_topic(topic)
-    numbers = sorted(consumer.partitions_for_topic(topic) or ())
-    consumer.unsubscribe()
-    return numbers
+    """Ask the cluster itself: what the client knows of a topic comes some time after it is asked for."""
+    cluster = await consumer._client.fetch_all_metadata()
+    numbers = cluster.partitions_for_topic(topic)
+    assert numbers, f"topic {topic} has no partitions"
+    return sorted(numbers)
 
 
 def _record(one: Any) -> Record:
@@ -210,5 +211,7 @@ def wait_until_answered(
         missing = wanted - answers.keys()
         if not missing:
             return answers
-        assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} clicks have no answer"
+        assert time.monotonic() < deadline, (
+            f"{len(missing)} of {len(wanted)} clicks have no answer, from {min(missing)} to {max(missing)}"
+        )
         time.sleep(0.5)

@@ -319,7 +319,7 @@ def test_a_paused_worker_does_not_write_over_its_successor(site: Site) -> None:
     clicks = make_clicks(6000, n_sessions=100)
     positions = produce(site.servers, site.topics.clicks, clicks)  # a backlog: it is stopped in a batch
     paused.signal(signal.SIGSTOP)
-    other = site.worker("other").start()
+    other = site.worker("other", "--verbose").start()
     answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
     paused.signal(signal.SIGCONT)
     assert paused.wait(20) == EXIT_PAUSED

@@ -65,6 +65,7 @@ def watch(
     broker: bool = True,
     committed: int = 10,
     topic_id: str = "id-1",
+    clicks_wait: bool = True,
     **changes: Any,
 ) -> list[int]:
     """Run a watchdog that checks every millisecond for a while; gives the exit codes it ended with."""
@@ -84,6 +85,7 @@ def watch(
     monkeypatch.setattr("streams.watchdog.logging.shutdown", lambda: None)
     monkeypatch.setattr(Watchdog, "_ask_broker", ask_broker)
     monkeypatch.setattr(Watchdog, "_broker_answers", lambda _: broker)
+    monkeypatch.setattr(Watchdog, "_clicks_wait", lambda *_: clicks_wait)
     options: dict[str, Any] = {"assigned": lambda: {0}, "recovered": lambda: 0} | changes
     dog = Watchdog(
         KafkaConnection("nowhere:1"),
@@ -108,6 +110,10 @@ def test_it_ends_a_worker_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_lets_a_worker_be_that_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch(monkeypatch, committed=20) == []
+
+
+def test_it_lets_a_worker_be_where_only_a_marker_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch(monkeypatch, clicks_wait=False) == []
 
 
 def test_it_ends_a_worker_whose_topic_was_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
