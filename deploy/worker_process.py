@@ -132,12 +132,12 @@ def _wait_for_snapshot(serving: Serving, alias: str) -> bool:
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        told = 0.0
+        tell_s = time.monotonic() + 3  # loading what is announced takes a moment, too
         while not stopped.is_set():
             if serving.wait_for_snapshot(0.2):
                 return True
-            if time.monotonic() - told > 30:
-                told = time.monotonic()
+            if time.monotonic() > tell_s:
+                tell_s = time.monotonic() + 30
                 _log.info("waiting for a first %s snapshot; make one with: nextclick trainer --once", alias)
         return False
     finally:
