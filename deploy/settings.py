@@ -110,6 +110,10 @@ class Settings(BaseSettings):
         "not-last",
         "Which of the session's own items may be recommended: all but the one just clicked, all, none.",
     )
+    answer: Literal["every", "latest"] = _serving(
+        "every",
+        "Which clicks are answered: all, or of a session's clicks that are taken together only the newest.",
+    )
     session_gap_minutes: float = _serving(30, "Pause after which a session starts afresh.", gt=0)
     session_expiry_hours: float = _serving(
         24, "How long an idle session is kept, by the arrival of clicks.", gt=0

@@ -21,7 +21,7 @@ from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
 from streams.metrics import WorkerMetrics
-from streams.recommender import Recommender, RepeatItems
+from streams.recommender import AnswerClicks, Recommender, RepeatItems
 from streams.serving import Serving
 from streams.snapshot import Snapshot
 from streams.topics import TopicError, TopicNames, require_append_time, require_topics
@@ -93,6 +93,7 @@ def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
         snapshot,
         top_k=settings.top_k,
         repeat_items=RepeatItems(settings.repeat_items),
+        answer_clicks=AnswerClicks(settings.answer),
         gap_ms=_minutes_ms(settings.session_gap_minutes),
     )
 

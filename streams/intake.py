@@ -3,7 +3,7 @@
 Faust passes every record through two tasks, a conductor, an event and an acknowledgement of its own: 77 µs
 of a core for a record that nobody has looked at yet. Here the records of one fetch and one partition travel
 as one message, and what is done is one offset per partition. Assignment, recovery, back-pressure and the
-commit timer stay Faust's; records of the changelog go their usual way.
+commit timer stay Faust's.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -15,7 +15,10 @@ from faust.types.tuples import ConsumerMessage
 
 
 class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
-    """The records that one fetch brought for one partition, oldest first; its offset is the last one's."""
+    """The records that one fetch brought for one partition, oldest first; its offset is the last one's.
+
+    Of clicks or of the changelog: a recovery goes by fetched batches, too.
+    """
 
     records: list[Any]  # aiokafka's ConsumerRecord
 
@@ -54,7 +57,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().resume_partitions(held)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Yield what a fetch brought: a batch for each partition of clicks, changelog records singly."""
+        """Yield what a fetch brought: a batch for each partition, of clicks or of the changelog."""
         fetched, _ = await self._wait_next_records(timeout)
         if fetched is None or self.should_stop:
             return
@@ -68,14 +71,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         for tp, records in fetched.items():
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
-            if self._is_changelog_tp(tp):
-                for record in records:
-                    yield tp, self._to_message(tp, record)
-            elif records:
+            if not records:
+                continue
+            if not self._is_changelog_tp(tp):
                 # Faust drops what lies below the last offset it saw, also what a seek brings again on purpose
                 # and a cleared queue has lost; the sessions' own offsets tell replays without that.
                 self._read_offset[tp] = None
-                yield tp, self._to_batch(tp, records)
+            yield tp, self._to_batch(tp, records)
 
     def _to_batch(self, tp: TP, records: list[Any]) -> FetchedBatch:
         last = records[-1]

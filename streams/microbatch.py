@@ -19,6 +19,7 @@ from streams.events import (
 from streams.outbox import Outgoing
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session
+from streams.steps import Step, ignore
 
 MAX_REBUILDS: Final = 64  # sessions rebuilt in one batch: twenty rounds of the encoder, a few milliseconds
 
@@ -78,6 +79,7 @@ def answer_or_isolate(
     arrivals: Sequence[Arrival],
     sessions: Mapping[SessionRef, Session],
     created_ms: int,
+    done: Callable[[Step], None] = ignore,
 ) -> tuple[Answers, list[Rejected]]:
     """Answer a batch; where that raises, answer click by click and reject the ones that raise as poison.
 
@@ -85,14 +87,14 @@ def answer_or_isolate(
     harmless either, the exception goes on and ends the worker, before it rejects all that comes.
     """
     try:
-        return recommender.answer(arrivals, sessions, created_ms=created_ms), []
+        return recommender.answer(arrivals, sessions, created_ms=created_ms, done=done), []
     except Exception:
         _log.exception("a batch of %d clicks failed; answering them one by one", len(arrivals))
     stored = dict(sessions)
     changed: dict[SessionRef, Session] = {}
     recommendations: list[Recommendation] = []
     poison: list[Rejected] = []
-    n_replays = n_rebuilt = 0
+    n_clicks = n_replays = n_rebuilt = 0
     by_position = {(record.partition, record.offset): record for record in records}
     for arrival in arrivals:
         try:
@@ -105,9 +107,10 @@ def answer_or_isolate(
         changed |= one.sessions
         stored |= one.sessions
         recommendations += one.recommendations
+        n_clicks += one.n_clicks
         n_replays += one.n_replays
         n_rebuilt += one.n_rebuilt
-    return Answers(changed, recommendations, n_replays, n_rebuilt), poison
+    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt), poison
 
 
 def _answer_harmless_click(recommender: Recommender) -> None:

@@ -6,7 +6,7 @@ the stored precision after every click, so that a session folded live, replayed,
 a time comes to the same state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from streams.events import Click, ClickRef, Recommendation, ScoredItem, click_time_ms
 from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session
 from streams.snapshot import Snapshot
+from streams.steps import Step, ignore
 
 States = NDArray[np.float32]  # (sessions, state_dim)
+_Found = tuple[list[int], list[float]]  # rows and scores, best first
 
 
 class RepeatItems(StrEnum):
@@ -27,6 +29,13 @@ class RepeatItems(StrEnum):
     NOT_LAST = "not-last"  # all but the item just clicked: the page already shows it
     ALL = "all"
     NONE = "none"
+
+
+class AnswerClicks(StrEnum):
+    """Which clicks of a session in one batch get a recommendation; all of them move its state."""
+
+    EVERY = "every"
+    LATEST = "latest"  # behind a backlog, the page of an earlier click has been left already
 
 
 class SessionRef(NamedTuple):
@@ -51,13 +60,14 @@ class Arrival(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a batch came to: sessions to store, and a recommendation per click that was no replay.
+    """What a batch came to: sessions to store, and recommendations in the order of the batch's clicks.
 
-    ``recommendations`` stand in the order of the batch's clicks.
+    ``n_clicks`` were applied to their sessions, ``n_replays`` had been before.
     """
 
     sessions: dict[SessionRef, Session]
     recommendations: list[Recommendation]
+    n_clicks: int
     n_replays: int
     n_rebuilt: int
 
@@ -80,6 +90,7 @@ class _Line:
     stored: Session | None
     rebuild_rows: list[int] | None  # known items to run again where the state is another encoder's
     n_clicks: int = 0
+    latest: int = -1  # which of the pending clicks is its last one
 
 
 class _Pending(NamedTuple):
@@ -99,6 +110,7 @@ class Recommender:
         *,
         top_k: int = 20,
         repeat_items: RepeatItems = RepeatItems.NOT_LAST,
+        answer_clicks: AnswerClicks = AnswerClicks.EVERY,
         gap_ms: int = 30 * 60 * 1000,
     ) -> None:
         self.snapshot = snapshot
@@ -106,6 +118,7 @@ class Recommender:
         self._vocabulary = snapshot.vocabulary
         self._top_k = top_k
         self._repeat_items = repeat_items
+        self._answer_clicks = answer_clicks
         self._gap_ms = gap_ms
         n_spare = {RepeatItems.NOT_LAST: 1, RepeatItems.ALL: 0, RepeatItems.NONE: MAX_ITEMS}[repeat_items]
         self._n_candidates = min(top_k + n_spare, len(self._vocabulary))
@@ -113,12 +126,18 @@ class Recommender:
         self._popular_scores = (counts[: self._n_candidates] / max(1, int(counts.sum()))).round(6).tolist()
 
     def answer(
-        self, arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], *, created_ms: int
+        self,
+        arrivals: Sequence[Arrival],
+        sessions: Mapping[SessionRef, Session],
+        *,
+        created_ms: int,
+        done: Callable[[Step], None] = ignore,
     ) -> Answers:
-        """Fold the clicks, in their order, into their sessions and answer each of them.
+        """Fold the clicks, in their order, into their sessions and answer them.
 
         ``sessions`` holds the stored record of every session that has one. A click at or below its
-        session's offset is a replay: it was answered before, and is counted and skipped.
+        session's offset is a replay: it was answered before, and is counted and skipped. ``done`` is told
+        how far the batch has come.
         """
         lines: dict[SessionRef, _Line] = {}
         rounds: list[list[_Step]] = []  # the n-th click of every session stands in round n
@@ -136,9 +155,18 @@ class Recommender:
         states = self._load_states(lines)
         n_rebuilt = self._rebuild(states, [line for line in lines.values() if line.rebuild_rows is not None])
         after_click = self._run(rounds, states, len(pending))
+        closed = self._close(lines, states)
+        done(Step.ADVANCE)
+        answered = self._answered(lines, len(pending))
+        wanted = [pending[n] for n in answered]
+        found = self._search(wanted, after_click[answered])
+        done(Step.SEARCH)
         return Answers(
-            sessions=self._close(lines, states),
-            recommendations=self._rank(pending, after_click, created_ms),
+            sessions=closed,
+            recommendations=[
+                self._recommendation(*each, created_ms) for each in zip(wanted, found, strict=True)
+            ],
+            n_clicks=len(pending),
             n_replays=len(arrivals) - len(pending),
             n_rebuilt=n_rebuilt,
         )
@@ -161,6 +189,7 @@ class Recommender:
         afresh, moves = session.fold(
             click, arrival.offset, arrival.append_ms, known=row is not None, gap_ms=self._gap_ms
         )
+        line.latest = len(pending)
         pending.append(_Pending(arrival, session.n_applied > 0, self._excluded(session, row)))
         return _Step(line.at, len(pending) - 1, row if moves and row is not None else -1, afresh)
 
@@ -210,25 +239,25 @@ class Recommender:
         stored = states.astype(STATE_DTYPE)
         return {id_: line.session.close(version, stored[line.at].tobytes()) for id_, line in lines.items()}
 
-    def _rank(
-        self, pending: Sequence[_Pending], after_click: States, created_ms: int
-    ) -> list[Recommendation]:
+    def _answered(self, lines: Mapping[SessionRef, _Line], n_pending: int) -> list[int]:
+        if self._answer_clicks is AnswerClicks.LATEST:
+            return sorted(line.latest for line in lines.values())
+        return list(range(n_pending))
+
+    def _search(self, pending: Sequence[_Pending], states: States) -> list[_Found]:
         """Search the index once for all clicks whose session is known; the others get what is popular."""
         known = [n for n, click in enumerate(pending) if click.known]
-        found: dict[int, tuple[list[int], list[float]]] = {}
+        found = [(list(range(self._n_candidates)), self._popular_scores)] * len(pending)
         if known:
-            queries = self._encoder.queries(after_click[known])
-            scores, rows = self.snapshot.index.search(queries, self._n_candidates)
+            scores, rows = self.snapshot.index.search(
+                self._encoder.queries(states[known]), self._n_candidates
+            )
             rounded = scores.astype(np.float64).round(4)  # float64, so that JSON shows four digits
-            found = dict(zip(known, zip(rows.tolist(), rounded.tolist(), strict=True), strict=True))
-        popular = (list(range(self._n_candidates)), self._popular_scores)
-        return [
-            self._recommendation(click, found.get(n, popular), created_ms) for n, click in enumerate(pending)
-        ]
+            for n, best, score in zip(known, rows.tolist(), rounded.tolist(), strict=True):
+                found[n] = (best, score)
+        return found
 
-    def _recommendation(
-        self, pending: _Pending, found: tuple[list[int], list[float]], created_ms: int
-    ) -> Recommendation:
+    def _recommendation(self, pending: _Pending, found: _Found, created_ms: int) -> Recommendation:
         arrival, item_ids, excluded = pending.arrival, self._vocabulary.item_ids, pending.excluded
         rows, scores = found
         click = arrival.click

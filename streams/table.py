@@ -1,16 +1,21 @@
 """The sessions table: Faust's RocksDB table as a batched store.
 
-Faust gives assignment, recovery and one database per partition. Reading and writing go past its
-one-record-at-a-time interface: many keys in one read, one write batch per partition that also holds the
-changelog offset it corresponds to, under the key where Faust itself looks for it. This is the only module
-that touches Faust's table internals; ``tests/streams/test_faust_internals.py`` fails when they change.
+Faust gives assignment, the course of a recovery and one database per partition. Reading, writing and
+recovering go past its one-record-at-a-time interface: many keys in one read, one write batch per partition
+that also holds the changelog offset it corresponds to, under the key where Faust itself looks for it. This
+is the only module that touches Faust's table internals; ``tests/streams/test_faust_internals.py`` fails
+when they change.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
+from faust.tables.table import Table
 from rocksdict import WriteBatch
+
+from streams.intake import FetchedBatch
 
 TABLE_NAME: Final = "sessions"
 SESSION_PREFIX: Final = b"s"
@@ -28,18 +33,73 @@ _ROCKSDB_OPTIONS: Final = {
     "bloom_filter_size": 10,
 }
 
+_log = logging.getLogger(__name__)
+
+
+class _BatchTable(Table):  # type: ignore[misc]
+    """Faust's table, recovered by whole fetched batches: Faust's own way takes 190 µs for each record."""
+
+    async def on_changelog_event(self, event: Any) -> None:
+        """Write what was fetched of the changelog, and with it how far that is, at once.
+
+        Faust buffers, and what is left in the buffer is written at the next recovery, over newer states.
+        A write that fails it logs and counts as recovered; here that ends the worker.
+        """
+        fetched: FetchedBatch = event.message
+        recovery = self.app.tables.recovery
+        if fetched.tp not in recovery.active_tps:
+            return  # revoked meanwhile
+        try:
+            self.data._db_for_partition(fetched.partition).write(_recovered(fetched))
+        except Exception as error:
+            recovery.active_offsets[fetched.tp] = fetched.records[0].offset - 1
+            await self.crash(error)
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        """Nothing: the events that Faust gathered are written already."""
+
+
+def _recovered(fetched: FetchedBatch) -> WriteBatch:
+    """Give the write that brings a partition to the end of ``fetched``, the last record of a key counting.
+
+    What no worker has written there is left out. It must not keep the partition from being recovered.
+    """
+    batch, n_strange = WriteBatch(raw_mode=True), 0
+    for record in fetched.records:
+        key, value = record.key, record.value
+        if key is None or not key.startswith((SESSION_PREFIX, IDENTITY_KEY)):
+            n_strange += 1
+        elif value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, value)
+    if n_strange:
+        _log.warning(
+            "%s partition %d: skipped %d records up to offset %d that no worker has written there",
+            fetched.topic,
+            fetched.partition,
+            n_strange,
+            fetched.offset,
+        )
+    batch.put(FAUST_OFFSET_KEY, str(fetched.offset).encode())
+    return batch
+
 
 class SessionTable:
     """Raw keys and raw records by partition; what the bytes mean is the caller's business."""
 
     def __init__(self, app: faust.App, n_partitions: int) -> None:
-        self._table = app.Table(
-            TABLE_NAME,
-            partitions=n_partitions,
-            key_type=bytes,
-            value_type=bytes,
-            options=dict(_ROCKSDB_OPTIONS),
-            recovery_buffer_size=1000,
+        self._table = app.tables.add(
+            _BatchTable(
+                app,
+                name=TABLE_NAME,
+                beacon=app.tables.beacon,
+                partitions=n_partitions,
+                key_type=bytes,
+                value_type=bytes,
+                options=dict(_ROCKSDB_OPTIONS),
+                recovery_buffer_size=2,  # fetched batches; with 1 Faust goes on reading after the recovery
+            )
         )
         self.changelog_topic: str = self._table.changelog_topic_name
 

@@ -32,6 +32,7 @@ from streams.outbox import Outbox, Outgoing
 from streams.ownership import Ownership, PartitionsMovedError
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session, SessionFormatError, decode_session, encode_session, session_key
+from streams.steps import Progress, Step
 from streams.table import IDENTITY_KEY, SessionTable
 from streams.worker_config import WorkerConfig
 
@@ -148,29 +149,32 @@ class Worker:
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
-        stage, recommender = _Stopwatch(self._metrics), self._recommender()
+        progress, recommender = Progress(self._metrics), self._recommender()
         self.ownership.check(generation)
         self._in_flight.begin(records)
+        progress.done(Step.TAKE)
         # 2. Decode and check; a bad record becomes a rejection and the rest go on.
         decoded = decode_batch(records, self._in_flight.quarantined)
-        stage.done("decode")
+        progress.done(Step.DECODE)
         # 3. Read the sessions in one go.
         sessions = self._read_sessions(decoded.arrivals)
         if (beyond := first_beyond_rebuilds(decoded.arrivals, sessions, recommender)) is not None:
             positions = [(record.partition, record.offset) for record in records]
             records = records[: positions.index((beyond.partition, beyond.offset))]
             decoded = decode_batch(records, self._in_flight.quarantined)
-        stage.done("read")
+        progress.done(Step.READ)
         # 4. Advance the encoder, 5. search the index: all sessions together.
         created_ms = int(time.time() * 1000)
-        answers, poison = answer_or_isolate(recommender, records, decoded.arrivals, sessions, created_ms)
+        answers, poison = answer_or_isolate(
+            recommender, records, decoded.arrivals, sessions, created_ms, progress.done
+        )
         rejected = decoded.rejected + poison
-        stage.done("answer")
+        progress.done(Step.RANK)
         # 6. Deliver every answer; then, and only then, the states that prove it.
         self.ownership.check(generation)
         await self._outbox.deliver(self._outgoing(answers.recommendations, rejected))
         delivered_ms = time.time() * 1000
-        stage.done("deliver")
+        progress.done(Step.DELIVER)
         states = self._states(answers.sessions)
         self.ownership.check(generation)
         last = await self._outbox.deliver(
@@ -178,17 +182,18 @@ class Worker:
             for partition, by_key in states.items()
             for key, state in by_key.items()
         )
-        stage.done("changelog")
+        progress.done(Step.CHANGELOG)
         # 7. One write per partition: the states and the changelog offset that they are at.
         self.ownership.check(generation)
         for partition, by_key in states.items():
             self._table.write(partition, by_key, last[partition])
         self._identified |= states.keys()
-        stage.done("write")
+        progress.done(Step.WRITE)
         # 8. Acknowledge: now Faust may commit.
         self._acknowledge(records)
         self._in_flight.end(records)
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
+        progress.done(Step.ACKNOWLEDGE)
         return len(records)
 
     def _read_sessions(self, arrivals: Sequence[Arrival]) -> dict[SessionRef, Session]:
@@ -289,7 +294,7 @@ class Worker:
     ) -> None:
         metrics = self._metrics
         metrics.batch_size.observe(len(records))
-        metrics.clicks.inc(len(answers.recommendations))
+        metrics.clicks.inc(answers.n_clicks)
         metrics.replays.inc(answers.n_replays)
         metrics.rebuilt.inc(answers.n_rebuilt)
         for source, n in Counter(answer.source for answer in answers.recommendations).items():
@@ -298,16 +303,3 @@ class Worker:
             metrics.rejected.labels(reason.value).inc(n)
         for arrival in arrivals:
             metrics.latency.observe((delivered_ms - arrival.append_ms) / 1000)
-
-
-class _Stopwatch:
-    """Times the stages of a batch, each from the end of the one before."""
-
-    def __init__(self, metrics: WorkerMetrics) -> None:
-        self._metrics = metrics
-        self._since = time.perf_counter()
-
-    def done(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._metrics.stage.labels(stage).observe(now - self._since)
-        self._since = now

@@ -7,7 +7,8 @@ import asyncio
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import faust
 import pytest
@@ -15,6 +16,7 @@ from faust.app.base import App
 from faust.stores.rocksdb import Store
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from faust.tables.table import Table
 from faust.transport.conductor import Conductor
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
@@ -22,7 +24,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from streams.intake import BatchConsumer, BatchTransport, FetchedBatch
-from streams.table import FAUST_OFFSET_KEY
+from streams.table import FAUST_OFFSET_KEY, SessionTable
 from tests.streams.tables import make_table
 
 TOPIC = TP("clicks", 0)
@@ -50,7 +52,9 @@ def test_the_version_that_was_read() -> None:
         (Consumer, "perform_seek", ["self"]),
         (Consumer, "on_partitions_revoked", ["self", "revoked"]),
         (Consumer, "getmany", ["self", "timeout"]),
-        (driver.Consumer, "_to_message", ["self", "tp", "record"]),
+        (Table, "on_changelog_event", ["self", "event"]),
+        (Table, "apply_changelog_batch", ["self", "batch"]),
+        (Table, "crash", ["self", "reason"]),
         (driver.Consumer, "highwater", ["self", "tp"]),
         (driver.Consumer, "assignment", ["self"]),
     ],
@@ -99,19 +103,69 @@ def test_the_store_takes_every_option_that_the_table_gives(tmp_path: Path) -> No
     assert options.max_open_files == 128
 
 
-def test_faust_recovers_what_the_table_reads(tmp_path: Path) -> None:
-    """Recovery applies raw changelog records; a tombstone deletes."""
+class Written(NamedTuple):
+    """A changelog record as aiokafka gives it, as far as recovery looks."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def fetched_event(table: SessionTable, partition: int, *records: Written) -> Any:
+    tp = TP(table.changelog_topic, partition)
+    last = records[-1].offset
+    batch = FetchedBatch(tp.topic, partition, last, 0.0, 0, (), b"", b"", None, tp=tp)
+    batch.records = list(records)
+    return SimpleNamespace(message=batch)
+
+
+def recover(table: SessionTable, *events: Any) -> Any:
+    """Let Faust's recovery hand over the events; gives that recovery."""
+
+    async def hand_over() -> Any:
+        recovery = table._table.app.tables.recovery
+        recovery.active_tps.add(TP(table.changelog_topic, 0))
+        for event in events:
+            await table._table.on_changelog_event(event)
+        table._table.apply_changelog_batch(events)
+        return recovery
+
+    return asyncio.run(hand_over())
+
+
+def test_recovery_writes_whole_batches_and_how_far_they_are(tmp_path: Path) -> None:
+    """A tombstone deletes; of a key's records the last one counts; what is not assigned stays out."""
     table = make_table(tmp_path)
-    store = table._table.data
+    first = fetched_event(table, 0, Written(3, b"sa", b"1"), Written(4, b"sb", b"2"), Written(6, b"sa", None))
+    second = fetched_event(table, 0, Written(7, b"sb", b"3"), Written(9, b"mtopic", b"identity"))
+    recover(table, first, second, fetched_event(table, 1, Written(2, b"sc", b"4")))
+    assert table.read(0, [b"sa", b"sb", b"mtopic", FAUST_OFFSET_KEY]) == [None, b"3", b"identity", b"9"]
+    assert table.open_partitions() == [0]
 
-    def event(offset: int, key: bytes, value: bytes | None) -> Any:
-        message = ConsumerMessage(table.changelog_topic, 0, offset, 0.0, 0, (), key, value, None)
-        return type("Event", (), {"message": message})()
 
-    store.apply_changelog_batch(
-        [event(3, b"sa", b"1"), event(4, b"sb", b"2"), event(6, b"sa", None)], bytes, bytes
-    )
-    assert table.read(0, [b"sa", b"sb", FAUST_OFFSET_KEY]) == [None, b"2", b"6"]
+def test_recovery_leaves_out_what_no_worker_has_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = make_table(tmp_path)
+    garbage = [Written(3, None, b"1"), Written(4, b"", b"2"), Written(5, FAUST_OFFSET_KEY, b"no number")]
+    recover(table, fetched_event(table, 0, *garbage, Written(6, b"sa", b"1")))
+    assert table.read(0, [b"sa", b"", FAUST_OFFSET_KEY]) == [b"1", None, b"6"]
+    assert "skipped 3 records" in caplog.text
+
+
+def test_a_write_that_fails_ends_the_worker_and_does_not_count_as_recovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table(tmp_path)
+
+    def full(partition: int) -> Any:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(table._table.data, "_db_for_partition", full)
+    event = fetched_event(table, 0, Written(5, b"sa", b"1"), Written(8, b"sa", b"2"))
+    recovery = recover(table, event)
+    assert recovery.active_offsets[event.message.tp] == 4
+    assert isinstance(table._table.app.crash_reason, OSError)
 
 
 def test_what_the_worker_asks_the_app(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A micro-batch before Kafka sees any of it: decoding, the bound on rebuilds, and isolating poison."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ from streams.microbatch import (
 )
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session
+from streams.steps import Step, ignore
 from tests.tiny import tiny_snapshot
 
 NOW_MS = 1_700_000_000_000
@@ -75,11 +76,16 @@ class Poisoned(Recommender):
     """Raises wherever it meets the item ``item-06``."""
 
     def answer(
-        self, arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], *, created_ms: int
+        self,
+        arrivals: Sequence[Arrival],
+        sessions: Mapping[SessionRef, Session],
+        *,
+        created_ms: int,
+        done: Callable[[Step], None] = ignore,
     ) -> Answers:
         if any(one.click.item_id == "item-06" for one in arrivals):
             raise ZeroDivisionError
-        return super().answer(arrivals, sessions, created_ms=created_ms)
+        return super().answer(arrivals, sessions, created_ms=created_ms, done=done)
 
 
 def test_only_the_click_that_raises_is_rejected(caplog: pytest.LogCaptureFixture) -> None:
@@ -102,7 +108,12 @@ class Broken(Recommender):
     """Raises whatever it is asked."""
 
     def answer(
-        self, arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], *, created_ms: int
+        self,
+        arrivals: Sequence[Arrival],
+        sessions: Mapping[SessionRef, Session],
+        *,
+        created_ms: int,
+        done: Callable[[Step], None] = ignore,
     ) -> Answers:
         raise MemoryError
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from model.encoder import EncoderConfig
 from streams.events import Click, Recommendation
-from streams.recommender import Answers, Arrival, Recommender, RepeatItems, SessionRef
+from streams.recommender import AnswerClicks, Answers, Arrival, Recommender, RepeatItems, SessionRef
 from streams.session import Session, encode_session
+from streams.steps import Step
 from tests.oracle import OracleClick, differences, fold_one_by_one
 from tests.tiny import ITEMS, tiny_snapshot
 
@@ -55,20 +56,21 @@ def one_by_one(
     stored = dict(sessions)
     changed: dict[SessionRef, Session] = {}
     recommendations: list[Recommendation] = []
-    n_replays = n_rebuilt = 0
+    n_clicks = n_replays = n_rebuilt = 0
     for one in arrivals:
         answers = answer(recommender, [one], stored)
         stored |= answers.sessions
         changed |= answers.sessions
         recommendations += answers.recommendations
+        n_clicks += answers.n_clicks
         n_replays += answers.n_replays
         n_rebuilt += answers.n_rebuilt
-    return Answers(changed, recommendations, n_replays, n_rebuilt)
+    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt)
 
 
 def assert_same(batch: Answers, single: Answers) -> None:
     assert batch.sessions.keys() == single.sessions.keys()
-    assert (batch.n_replays, batch.n_rebuilt) == (single.n_replays, single.n_rebuilt)
+    assert batch[2:] == single[2:]
     for ref, session in batch.sessions.items():
         other = single.sessions[ref]
         np.testing.assert_allclose(state_of(session), state_of(other), atol=1e-3)
@@ -189,7 +191,29 @@ def test_the_items_are_those_that_the_encoder_scores_highest() -> None:
 
 
 def test_nothing_arrived() -> None:
-    assert answer(Recommender(OLD), []) == Answers({}, [], 0, 0)
+    assert answer(Recommender(OLD), []) == Answers({}, [], 0, 0, 0)
+
+
+def test_only_the_latest_click_of_each_session_is_answered_where_that_is_asked() -> None:
+    clicks = [
+        arrival("s-1", "item-01", 4),
+        arrival("s-2", "item-02", 5),
+        arrival("s-1", "item-03", 6),
+        arrival("s-3", "unheard-of", 7),
+        arrival("s-1", "item-01", 4),  # a replay, and no click
+    ]
+    every = answer(Recommender(OLD), clicks)
+    latest = answer(Recommender(OLD, answer_clicks=AnswerClicks.LATEST), clicks)
+    assert latest.sessions == every.sessions
+    assert latest.recommendations == every.recommendations[1:]
+    assert [one.click.offset for one in latest.recommendations] == [5, 6, 7]
+    assert (latest.n_clicks, latest.n_replays) == (every.n_clicks, every.n_replays) == (4, 1)
+
+
+def test_a_batch_tells_how_far_it_is() -> None:
+    told: list[Step] = []
+    Recommender(OLD).answer([arrival("s-1", "item-01", 4)], {}, created_ms=NOW_MS, done=told.append)
+    assert told == [Step.ADVANCE, Step.SEARCH]
 
 
 def test_replays_are_counted_and_skipped() -> None:
@@ -197,7 +221,7 @@ def test_replays_are_counted_and_skipped() -> None:
     clicks = [arrival("s-1", "item-01", 4), arrival("s-2", "item-02", 5), arrival("s-1", "item-03", 6)]
     sessions = answer(recommender, clicks).sessions
     again = answer(recommender, clicks, sessions)
-    assert again == Answers({}, [], 3, 0)
+    assert again == Answers({}, [], 0, 3, 0)
     beyond = answer(recommender, [*clicks, arrival("s-1", "item-04", 7)], sessions)
     assert beyond.n_replays == 3
     assert [one.click.offset for one in beyond.recommendations] == [7]
@@ -208,7 +232,7 @@ def test_replays_are_counted_and_skipped() -> None:
 
 def test_a_replay_of_a_stale_session_rebuilds_nothing() -> None:
     sessions = answer(Recommender(OLD), [arrival("s-1", "item-05", 4)]).sessions
-    assert answer(Recommender(NEW), [arrival("s-1", "item-05", 4)], sessions) == Answers({}, [], 1, 0)
+    assert answer(Recommender(NEW), [arrival("s-1", "item-05", 4)], sessions) == Answers({}, [], 0, 1, 0)
 
 
 def test_one_session_id_in_two_partitions_is_two_sessions() -> None:
