@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-index bench-stream
+.PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,18 @@ bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalo
 
 bench-stream: setup  ## The whole job against an agent that forwards the bytes and against a naive app
 	$(BIN)/python -m benchmarks.stream $(ARGS)
+
+bench-recovery: setup  ## How fast a million sessions are read again after their folder was lost, and how soon a restart serves
+	$(BIN)/python -m benchmarks.recovery $(ARGS)
+
+bench-memory: setup  ## What open sessions take: record, disk, memory and open files of the worker
+	$(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-latency: setup  ## Latency against load, from due to answered, at three sizes of catalogue
+	$(BIN)/python -m benchmarks.latency $(ARGS)
+
+bench-scale: setup  ## Rate and CPU per click against the size of the catalogue, and with two workers
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 clean:  ## Remove what was made here, .venv included
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info

@@ -2,18 +2,34 @@
 
 import argparse
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import is_quiet, load, machine, versions
+from streams.errors import NextclickError
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(".nextclick") / "benchmarks"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run a benchmark: what stops it is one line, and SIGTERM cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        main()
+    except NextclickError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def parser(text: str | None) -> argparse.ArgumentParser:
@@ -43,6 +59,25 @@ class Say:
         if time.monotonic() - self._told >= self._every_s:
             self._told = time.monotonic()
             say(line)
+
+
+@contextmanager
+def telling(what: str, every_s: float = 20.0) -> Iterator[None]:
+    """Say that ``what`` is still going on, where it takes long and tells nothing itself."""
+    done = threading.Event()
+    began = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(every_s):
+            say(f"{what}: {time.monotonic() - began:.0f} s so far")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from streams.topics import TopicNames, create_topics
 
 N_PARTITIONS = 8
 STOP_TIMEOUT_S = 20.0
+QUIET_FOR_S, QUIET_SHARE = 5.0, 0.1
 
 
 class BenchmarkError(NextclickError):
@@ -42,6 +43,8 @@ class Running:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    started_s: float  # on the monotonic clock
+    log_begins: int = 0  # what stands before is an earlier process's
     _watched: psutil.Process = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +59,51 @@ class Running:
         """Resident memory."""
         return float(self._watched.memory_info().rss / 1e6)
 
+    def peak_rss_mb(self) -> float | None:
+        """The most that it ever was; None where the system does not tell."""
+        try:
+            text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return None
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", text, re.MULTILINE)
+        return int(found[1]) * 1024 / 1e6 if found else None
+
+    def n_open_files(self) -> int:
+        """Files, sockets and pipes."""
+        return int(self._watched.num_fds())
+
     def check(self) -> None:
         """Raise BenchmarkError where it has ended."""
         if (code := self.process.poll()) is not None:
-            raise BenchmarkError(f"{self.name} ended with {code}: {self.text()[-2000:]}")
+            raise self.failed(f"ended by itself with {code}")
+
+    def failed(self, how: str) -> "BenchmarkError":
+        """Give the error to raise, and show the end of the log, which goes with the run's folder."""
+        lines = [line for line in self.text().splitlines() if line.strip()] or ["it has logged nothing"]
+        print("\n".join(lines[-30:]), file=sys.stderr, flush=True)
+        return BenchmarkError(f"{self.name} {how}: {lines[-1].strip()}")
 
     def text(self) -> str:
         """What it has logged."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        with self.log.open("rb") as log:
+            log.seek(self.log_begins)
+            return log.read().decode("utf-8", errors="replace")
+
+    def stop_cleanly(self) -> None:
+        """Ask it to end; raises BenchmarkError where it does not, or not with 0."""
+        self.check()
+        self.process.terminate()
+        try:
+            code = self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise self.failed(f"did not stop within {STOP_TIMEOUT_S:.0f} s") from error
+        if code:
+            raise self.failed(f"stopped with {code}")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
         """End it, by force where it takes long."""
@@ -95,6 +135,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
+            log_begins, started_s = output.tell(), time.monotonic()
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env=_clean_environment() | environment,
@@ -102,7 +143,7 @@ class Run:
                 stdout=output,
                 stderr=output,
             )
-        return Running(name, process, log)
+        return Running(name, process, log, started_s, log_begins)
 
     def start_worker(self, name: str = "w1", *arguments: str, home: Path | None = None) -> "RunningWorker":
         """Start ``nextclick worker`` as a user would."""
@@ -117,8 +158,8 @@ class Run:
         }
         environment = {f"NEXTCLICK_{key}": value for key, value in settings.items()}
         flags = ("worker", "--name", name, "--start-at", "earliest", *arguments)
-        running = self.start(name, "deploy.cli.main", *flags, **environment)
-        return RunningWorker(running.name, running.process, running.log)
+        begun = self.start(name, "deploy.cli.main", *flags, **environment)
+        return RunningWorker(begun.name, begun.process, begun.log, begun.started_s, begun.log_begins)
 
 
 class RunningWorker(Running):
@@ -142,15 +183,14 @@ class RunningWorker(Running):
         return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines)}
 
     def wait_ready(self, timeout_s: float = 120.0) -> float:
-        """Wait until it serves; gives the seconds that took."""
-        began = time.monotonic()
-        while time.monotonic() - began < timeout_s:
+        """Wait until it serves; gives the seconds since it was started."""
+        while time.monotonic() - self.started_s < timeout_s:
             self.check()
             with suppress(OSError):
                 self.get("/ready")
-                return time.monotonic() - began
+                return time.monotonic() - self.started_s
             time.sleep(0.05)
-        raise BenchmarkError(f"{self.name} was not ready in {timeout_s:.0f} s: {self.text()[-2000:]}")
+        raise self.failed(f"was not ready within {timeout_s:.0f} s")
 
 
 @dataclass
@@ -196,6 +236,30 @@ class Site:
         finally:
             self.delete(names.recommendations, names.rejected_clicks, names.sessions_changelog)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def wait_quiet(self, longest_s: float = 120.0) -> float:
+        """Wait until the brokers have done what was left to do (compaction above all); gives the seconds."""
+        began = time.monotonic()
+        while (waited_s := time.monotonic() - began) < longest_s:
+            before = self.broker_cpu_s()
+            time.sleep(QUIET_FOR_S)
+            if before is None or (self.broker_cpu_s() or 0.0) - before < QUIET_SHARE * QUIET_FOR_S:
+                break
+        return waited_s
+
+    def topic_mb(self, topic: str) -> float:
+        """What a topic's log takes on the brokers' disks, its copies included."""
+        with open_admin(self.connection) as admin:
+            brokers = admin.describe_log_dirs([topic])
+        found = (
+            partition["partition_size"]
+            for broker in brokers
+            for folder in broker["log_dirs"]
+            for one in folder["topics"]
+            for partition in one["partitions"]
+            if one["name"] == topic
+        )
+        return float(sum(found) / 1e6)
 
     def delete(self, *topics: str) -> None:
         """Delete topics; Kafka removes the files a minute later, out of the way."""
