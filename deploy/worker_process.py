@@ -4,11 +4,12 @@ import asyncio
 import dataclasses
 import gc
 import logging
-import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
 
 import faust
@@ -18,6 +19,7 @@ from deploy.settings import Settings
 from deploy.telemetry import TelemetryServer
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
+from streams.endings import EXIT_STUCK, Ending, end_process, noted_ending
 from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
@@ -26,7 +28,7 @@ from streams.recommender import AnswerClicks, Recommender, RepeatItems
 from streams.serving import Serving
 from streams.snapshot import Snapshot
 from streams.topics import TopicError, TopicNames, require_append_time, require_topics
-from streams.watchdog import EXIT_STUCK, Watchdog
+from streams.watchdog import Watchdog
 from streams.worker import Worker
 from streams.worker_config import WorkerConfig
 
@@ -52,10 +54,12 @@ def run_worker(settings: Settings, name: str) -> None:
     folder = settings.home.absolute() / "workers" / name
     with ExitStack() as stack:
         stack.enter_context(worker_lock(folder))
+        last_ending = stack.enter_context(noted_ending(folder))
         config = _config(settings, connection, topics, name)
         metrics = WorkerMetrics()
         for collect in (prometheus_client.ProcessCollector, prometheus_client.GCCollector):
             collect(registry=metrics.registry)
+        _tell_ending(last_ending, metrics)
         serving = Serving(
             connection,
             topics.snapshots,
@@ -86,6 +90,13 @@ def run_worker(settings: Settings, name: str) -> None:
         stack.callback(watchdog.stop)
         process.run()
         leave_group(connection, settings.group, name)
+
+
+def _tell_ending(ending: Ending | None, metrics: WorkerMetrics) -> None:
+    if ending is not None:
+        metrics.last_ending.labels(ending).set(1)
+    if ending not in (None, Ending.CLEAN):
+        _log.warning("the worker before this one did not end as asked: %s", ending)
 
 
 def _minutes_ms(minutes: float) -> int:
@@ -154,6 +165,7 @@ class _Runner(faust.Worker):  # type: ignore[misc]
     """Faust's runner, which waits for a broker for ever, with an end to its patience once it is to stop."""
 
     stop_within_s: float
+    end: Callable[[int], None]
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if not self._signal_stop_time:
@@ -168,8 +180,7 @@ class _Runner(faust.Worker):  # type: ignore[misc]
             " some clicks will come again",
             self.stop_within_s,
         )
-        logging.shutdown()
-        os._exit(EXIT_STUCK)
+        self.end(EXIT_STUCK)
 
 
 class _Process:
@@ -181,6 +192,7 @@ class _Process:
         self._metrics = metrics
         self._worker: Worker | None = None
         self._beat_s = time.monotonic()
+        self._end = partial(end_process, config.folder)
 
     def run(self) -> None:
         """Run Faust until it is stopped; raises what made it crash."""
@@ -191,6 +203,7 @@ class _Process:
         app = self._worker.app
         runner = _Runner(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
         runner.stop_within_s = self._config.stop_wait_s + STOP_MARGIN_S
+        runner.end = self._end
         runner.spinner = None
         try:
             runner.execute_from_commandline()
@@ -246,4 +259,5 @@ class _Process:
             recovered=lambda: self._worker.n_recovered if self._worker is not None else 0,
             patience_s=patience_s,
             recovery_patience_s=recovery_patience_s,
+            end=self._end,
         )

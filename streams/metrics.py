@@ -44,4 +44,5 @@ class WorkerMetrics:
         self.snapshot_age = gauge("snapshot_age_seconds", "Age of the snapshot that serves")
         self.lag = gauge("lag_clicks", "Clicks that wait, by partition", "partition")
         self.partitions = gauge("partitions", "Partitions that this worker serves")
+        self.last_ending = gauge("last_ending_info", "1 for how the worker before this one ended", "ending")
         self.ready = gauge("ready", "1 while the worker serves")

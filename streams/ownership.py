@@ -6,12 +6,10 @@ worker may have taken over, and an older state written behind its newer one woul
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
-from typing import Final
 
-EXIT_PAUSED: Final = 71
+from streams.endings import EXIT_PAUSED
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +31,8 @@ class Ownership:
         session_timeout_s: float,
         generation: Callable[[], int],
         *,
+        end: Callable[[int], None],
         now_s: Callable[[], float] = time.monotonic,
-        end: Callable[[int], None] = os._exit,
     ) -> None:
         self._session_timeout_s = session_timeout_s
         self._generation = generation
@@ -74,5 +72,4 @@ class Ownership:
                 " it ends itself, to be started again",
                 paused_s,
             )
-            logging.shutdown()
             self._end(EXIT_PAUSED)

@@ -6,17 +6,16 @@ what the broker says is committed and waiting, and whether records pass through 
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.endings import EXIT_STUCK
 from streams.kafka import KafkaConnection, TopicPartition, open_admin, open_consumer
 from streams.topics import topic_states
 
-EXIT_STUCK: Final = 70
 CHECK_INTERVAL_S: Final = 5.0
 READ_TIMEOUT_MS: Final = 3000
 PAUSE_S: Final = 30.0  # longer between two checks: the process itself was stopped, or the host slept
@@ -68,7 +67,7 @@ class Watchdog:
     """Watches one worker from a thread and ends the process when it stands still.
 
     ``assigned`` gives the worker's partitions while it serves, and None while it recovers or rebalances;
-    ``recovered`` gives a number that grows as recovery goes on.
+    ``recovered`` gives a number that grows as recovery goes on. ``end`` ends the process with a code.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Watchdog:
         recovered: Callable[[], int],
         patience_s: float,
         recovery_patience_s: float,
-        end: Callable[[int], None] = os._exit,
+        end: Callable[[int], None],
     ) -> None:
         self._connection = connection
         self._group = group
@@ -178,5 +177,4 @@ class Watchdog:
         if self._stopping.is_set():
             return
         _log.critical("%s: the worker ends itself, to be started again", problem)
-        logging.shutdown()
         self._end(EXIT_STUCK)

@@ -10,11 +10,13 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from faust.types import TP
 
 from streams.app import build_app
+from streams.endings import end_process
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
 from streams.expiry import Expiry
@@ -53,7 +55,11 @@ class Worker:
         self, config: WorkerConfig, recommender: Callable[[], Recommender], metrics: WorkerMetrics
     ) -> None:
         self.app = build_app(config, self)
-        self.ownership = Ownership(config.session_timeout_s, lambda: int(self.app.consumer_generation_id))
+        self.ownership = Ownership(
+            config.session_timeout_s,
+            lambda: int(self.app.consumer_generation_id),
+            end=partial(end_process, config.folder),
+        )
         self.n_answered = 0  # records through all eight steps: what the watchdog sees move
         self._config = config
         self._topics = config.topics

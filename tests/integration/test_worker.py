@@ -16,8 +16,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.broker import LocalKafka
+from streams.endings import EXIT_PAUSED
 from streams.kafka import ConfigResource, open_admin
-from streams.ownership import EXIT_PAUSED
 from streams.topics import create_topics
 from tests.integration.conftest import N_ITEMS, Site
 from tests.integration.harness import (

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from streams.ownership import EXIT_PAUSED, Ownership, PartitionsMovedError
+from streams.endings import EXIT_PAUSED
+from streams.ownership import Ownership, PartitionsMovedError
 
 
 @dataclass
@@ -42,8 +43,7 @@ def test_nothing_is_written_between_revocation_and_assignment() -> None:
 
 
 @pytest.mark.parametrize("what", ["beat", "check"])
-def test_a_process_that_was_paused_ends_itself(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.ownership.logging.shutdown", lambda: None)
+def test_a_process_that_was_paused_ends_itself(what: str) -> None:
     world = World()
     gate = world.ownership()
     gate.open()

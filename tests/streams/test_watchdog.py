@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streams import watchdog as watchdog_module
+from streams.endings import EXIT_STUCK
 from streams.kafka import BrokerUnreachable, KafkaConnection
-from streams.watchdog import EXIT_STUCK, StandstillJudge, Watchdog
+from streams.watchdog import StandstillJudge, Watchdog
 
 
 def test_a_partition_that_does_not_move_while_clicks_wait() -> None:
@@ -82,7 +83,6 @@ def watch(
         return topic_id, {0: committed}, {0: 20}
 
     monkeypatch.setattr(watchdog_module, "CHECK_INTERVAL_S", 0.001)
-    monkeypatch.setattr("streams.watchdog.logging.shutdown", lambda: None)
     monkeypatch.setattr(Watchdog, "_ask_broker", ask_broker)
     monkeypatch.setattr(Watchdog, "_broker_answers", lambda _: broker)
     monkeypatch.setattr(Watchdog, "_clicks_wait", lambda *_: clicks_wait)
