@@ -94,20 +94,27 @@ def watch(
             time.sleep(SAMPLE_EVERY_S)
 
 
-def steady(samples: Sequence[Sample], has_broker: bool = True) -> Steady:
-    """Leave out the first and the last clicks, and divide."""
+def steady(
+    samples: Sequence[Sample],
+    has_broker: bool = True,
+    *,
+    after_clicks: float = 0.0,
+    last_share: float = LEFT_OUT_LAST,
+) -> Steady:
+    """Leave out the first clicks (and at least ``after_clicks``) and the last ones, and divide."""
     answered = np.array([sample.answered for sample in samples], dtype=float)
     times = np.array([sample.at_s for sample in samples])
     total = answered[-1]
     moving = np.concatenate([[True], np.diff(answered) > 0])
-    begin, end = np.interp(
-        [LEFT_OUT_FIRST * total, (1 - LEFT_OUT_LAST) * total], answered[moving], times[moving]
-    )
-    clicks = float((1 - LEFT_OUT_FIRST - LEFT_OUT_LAST) * total)
+    first, last = max(LEFT_OUT_FIRST * total, after_clicks), (1 - last_share) * total
+    if first >= last:
+        raise BenchmarkError(f"only {total:,.0f} clicks were answered: too few to leave out start and end")
+    begin, end = np.interp([first, last], answered[moving], times[moving])
+    clicks = float(last - first)
 
     def used_us(cpu_s: Sequence[float]) -> float:
-        first, last = np.interp([begin, end], times, cpu_s)
-        return float((last - first) / clicks * 1e6)
+        used = np.interp([begin, end], times, cpu_s)
+        return float((used[1] - used[0]) / clicks * 1e6)
 
     n_processes = len(samples[0].cpu_s)
     return Steady(

@@ -216,8 +216,10 @@ class Site:
         create_topics(self.connection, names, self.n_partitions)
 
     @contextmanager
-    def run(self, name: str, *, clicks_topic: str | None = None) -> Iterator[Run]:
-        """Give a run its topics and its folder, and take them away afterwards.
+    def run(
+        self, name: str, *, clicks_topic: str | None = None, snapshots_topic: str | None = None
+    ) -> Iterator[Run]:
+        """Give a run its topics and its folder, and take them away afterwards, but for clicks and snapshots.
 
         What a compacted topic leaves behind would be cleaned while the next run is measured.
         """
@@ -226,7 +228,7 @@ class Site:
             clicks=clicks_topic or self.clicks_topic,
             recommendations=f"{group}-out",
             rejected_clicks=f"{group}-rejected",
-            snapshots=self.snapshots_topic,
+            snapshots=snapshots_topic or self.snapshots_topic,
             sessions_changelog=f"{group}-sessions-changelog",
         )
         self.create(names)
@@ -266,15 +268,15 @@ class Site:
         with suppress(KafkaError), open_admin(self.connection) as admin:
             admin.delete_topics(list(topics))
 
-    def announce(self, snapshot: Snapshot) -> None:
-        """Let workers serve this snapshot."""
+    def announce(self, snapshot: Snapshot, topic: str | None = None) -> None:
+        """Let the workers that follow the site's topic, or the one named, serve this snapshot."""
         announcement = Announcement(
             snapshot.version,
             snapshot.location,
             snapshot.manifest_sha256,
             announced_ms=int(time.time() * 1000),
         )
-        announce(self.connection, self.snapshots_topic, "production", announcement)
+        announce(self.connection, topic or self.snapshots_topic, "production", announcement)
 
 
 @contextmanager
