@@ -1,6 +1,7 @@
 """Where the settings' values come from, and the one line that says what is wrong with one."""
 
 import difflib
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from pydantic.fields import FieldInfo
 from deploy.settings import ENV_PREFIX, FILE_NAME, Settings, SettingsError
 
 MASK = "********"
+MISSPELT_CUTOFF = 0.9
+"""Likeness of NEXTCLICK_TOPK and NEXTCLICK_TOP_K is .97; that of NEXTCLICK_SERVICE_HOST and any setting below .87."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ def load_settings(flags: Mapping[str, Any] | None = None, folder: Path | None = 
 
 def load_with_origins(flags: Mapping[str, Any] | None = None, folder: Path | None = None) -> LoadedSettings:
     """Return the settings and where each value came from; raises SettingsError."""
+    _warn_of_misspelt_variables()
     path = (folder or Path()) / FILE_NAME
     from_file = _read_file(path)
     from_flags = {name: value for name, value in (flags or {}).items() if value is not None}
@@ -102,6 +108,16 @@ def _read_file(path: Path) -> dict[str, Any]:
             hint = f"did you mean {near[0]}?" if near else "nextclick settings lists them all"
             raise SettingsError(f"{path}: there is no setting {name!r}; {hint}")
     return values
+
+
+def _warn_of_misspelt_variables() -> None:
+    """Say which variables look like a setting and are none; no error, for platforms set some of their own."""
+    variables = [variable_of(name) for name in Settings.model_fields]
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in variables:
+            near = difflib.get_close_matches(name, variables, n=1, cutoff=MISSPELT_CUTOFF)
+            if near:
+                _log.warning("%s is no setting and is ignored; did you mean %s?", name, near[0])
 
 
 def _one_line(error: ValidationError, origins: Mapping[str, str], given: Mapping[str, Any]) -> str:

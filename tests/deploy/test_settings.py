@@ -158,3 +158,12 @@ def test_every_setting_says_what_it_means_and_may_be(name: str) -> None:
 def test_the_page_lists_every_setting_as_it_is() -> None:
     page = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == settings_page(), "run: nextclick settings --markdown > docs/settings.md"
+
+
+def test_a_variable_that_looks_like_a_setting_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NEXTCLICK_TOPK", "3")
+    monkeypatch.setenv("NEXTCLICK_SERVICE_HOST", "10.0.0.1")  # a platform's own
+    load_settings(None, tmp_path)
+    assert caplog.messages == ["NEXTCLICK_TOPK is no setting and is ignored; did you mean NEXTCLICK_TOP_K?"]
