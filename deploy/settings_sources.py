@@ -18,7 +18,7 @@ from deploy.settings import ENV_PREFIX, FILE_NAME, Settings, SettingsError
 
 MASK = "********"
 MISSPELT_CUTOFF = 0.9
-"""Likeness of NEXTCLICK_TOPK and NEXTCLICK_TOP_K is .97; that of NEXTCLICK_SERVICE_HOST and any setting below .87."""
+"""NEXTCLICK_TOPK is like its setting by .97, NEXTCLICK_SERVICE_HOST like none by more than .87."""
 
 _log = logging.getLogger(__name__)
 
