@@ -9,6 +9,7 @@ DATA ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
 .PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale
+.PHONY: bench bench-tables bench-chart
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +69,16 @@ bench-latency: setup  ## Latency against load, from due to answered, at three si
 
 bench-scale: setup  ## Rate and CPU per click against the size of the catalogue, and with two workers
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-tables: $(STAMP)  ## Rewrite the tables of the README files from benchmarks/results
+	$(BIN)/python -m benchmarks.tables
+
+bench-chart: $(STAMP)  ## Redraw docs/benchmarks.svg from benchmarks/results
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.chart
+
+bench: setup  ## All benchmarks, one after the other, in one or two hours
+	@for name in stream latency scale recovery memory swap index; do $(MAKE) --no-print-directory bench-$$name || exit; done
 
 clean:  ## Remove what was made here, .venv included
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info

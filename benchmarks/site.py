@@ -4,6 +4,7 @@ Kafka is one broker on this machine, warm and with the thorough compiler, unless
 names a cluster; then the brokers' CPU is not known.
 """
 
+import fcntl
 import os
 import re
 import secrets
@@ -282,6 +283,7 @@ class Site:
 @contextmanager
 def open_site(work: Path) -> Iterator[Site]:
     """Start Kafka in a fresh folder, or use the cluster that is named; topics for clicks and snapshots."""
+    _remove_left_over(work)
     token = secrets.token_hex(3)
     folder = (work / f"site-{token}").resolve()
     servers = os.environ.get("NEXTCLICK_BOOTSTRAP_SERVERS")
@@ -301,6 +303,17 @@ def open_site(work: Path) -> Iterator[Site]:
         yield site
         if servers is not None:
             site.delete(site.clicks_topic, site.snapshots_topic)
+
+
+def _remove_left_over(work: Path) -> None:
+    """Remove the folders of benchmarks that were killed: nobody holds the lock of their Kafka any more."""
+    for lock in work.glob("site-*/kafka/lock"):
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            shutil.rmtree(lock.parent.parent, ignore_errors=True)
 
 
 def _clean_environment() -> dict[str, str]:

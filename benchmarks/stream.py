@@ -17,7 +17,7 @@ from benchmarks.backlog import make_backlog
 from benchmarks.machine import load
 from benchmarks.meter import Stages, steady, watch
 from benchmarks.peers import naive
-from benchmarks.report import Report, Say, parser, print_table, say
+from benchmarks.report import Report, Say, command, parser, print_table, say
 from benchmarks.site import Run, Running, RunningWorker, Site, open_site
 from benchmarks.snapshots import make_snapshot
 from benchmarks.vectors import catalogue_of, trained_model
@@ -178,4 +178,4 @@ def _print(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
