@@ -23,7 +23,6 @@ from benchmarks.report import Report, Say, command, parser, print_table, say
 from benchmarks.served import serve
 from benchmarks.site import BenchmarkError, Run, Running, RunningWorker, open_site
 from benchmarks.vectors import trained_model
-from streams.kafka import TopicPartition, open_consumer
 from streams.topics import TopicNames
 
 WARM_UP_S = 5.0
@@ -100,7 +99,7 @@ def _at_rate(
     """Send at one rate and listen; what is due in the first ``warm_up_s`` is left out."""
     site, folder = run.site, run.folder
     answers, sent = folder / "answers.npy", folder / "sent.npz"
-    n_answered = _n_answered(run)
+    n_answered = site.n_records(run.topics.recommendations)
     with _listener(run, answers) as listener:
         path = folder / "clicks.msgpack"
         pairs = [(session_id, item_id) for _, session_id, item_id in clicks.clicks()]
@@ -135,16 +134,10 @@ def _wait(shop: Running, timeout_s: float) -> None:
         raise shop.failed(f"ended with {code}")
 
 
-def _n_answered(run: Run) -> int:
-    partitions = [TopicPartition(run.topics.recommendations, n) for n in range(run.site.n_partitions)]
-    with open_consumer(run.site.connection) as consumer:
-        return sum(consumer.end_offsets(partitions).values())
-
-
 def _wait_answered(run: Run, worker: Running, n_wanted: int) -> None:
     """Wait until every click has its answer; a moment more, for the listener to read the last ones."""
     deadline = time.monotonic() + DRAIN_S
-    while _n_answered(run) < n_wanted:
+    while run.site.n_records(run.topics.recommendations) < n_wanted:
         worker.check()
         if time.monotonic() > deadline:
             raise worker.failed(f"has not answered all clicks {DRAIN_S:.0f} s after the last one")

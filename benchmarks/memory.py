@@ -107,10 +107,14 @@ def _serve(
         footprint.sample(one)
         stages.sample(one)
 
-    began = time.monotonic()
+    began, clicks_mb = time.monotonic(), site.topic_mb(run.topics.clicks)
+    written = site.n_records(run.topics.sessions_changelog)
     samples = watch(site, run.topics.recommendations, [worker], n_clicks, seconds, sample)
+    served_s = time.monotonic() - began
+    n_answers = site.n_records(run.topics.recommendations)
+    answers_mb = site.topic_mb(run.topics.recommendations)
     return {
-        "served_s": round(time.monotonic() - began, 1),
+        "served_s": round(served_s, 1),
         "clicks": samples[-1].answered,
         **steady(samples, bool(site.brokers)).as_dict(),
         **stages.as_dict(),
@@ -120,6 +124,11 @@ def _serve(
         "disk_mb": max(one["disk_mb"] for one in footprint.disk),
         "of_it_log_mb": max(one["of_it_log_mb"] for one in footprint.disk),
         "changelog_served_mb": round(site.topic_mb(run.topics.sessions_changelog), 1),
+        "bytes_of_a_click": round(clicks_mb * 1e6 / n_clicks),
+        "bytes_of_an_answer": round(answers_mb * 1e6 / n_answers),
+        "changelog_records_per_click": round(
+            (site.n_records(run.topics.sessions_changelog) - written) / n_answers, 3
+        ),
     }
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ import psutil
 from deploy.broker import LocalKafka
 from streams.announcements import Announcement, announce
 from streams.errors import NextclickError
-from streams.kafka import KafkaConnection, KafkaError, open_admin
+from streams.kafka import KafkaConnection, KafkaError, TopicPartition, open_admin, open_consumer
 from streams.snapshot import Snapshot
 from streams.topics import TopicNames, create_topics
 
@@ -263,6 +263,12 @@ class Site:
             if one["name"] == topic
         )
         return float(sum(found) / 1e6)
+
+    def n_records(self, topic: str) -> int:
+        """How many records were ever written to a topic of this run."""
+        with closing(open_consumer(self.connection)) as consumer:
+            ends = consumer.end_offsets([TopicPartition(topic, n) for n in range(self.n_partitions)])
+        return sum(ends.values())
 
     def delete(self, *topics: str) -> None:
         """Delete topics; Kafka removes the files a minute later, out of the way."""

@@ -39,7 +39,8 @@ def newest(results: Results, kind: str) -> Found | None:
     """Give the newest result of a kind; where some were measured on a quiet machine, the newest of those."""
     of_kind = results.get(kind, ())
     quiet = [one for one in of_kind if one["load"]["quiet_at_start"] and one.get("counts", True)]
-    return (quiet or list(of_kind) or [None])[-1]
+    kept = quiet or of_kind
+    return kept[-1] if kept else None
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> list[str]:
