@@ -10,8 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.kept import ROOT, Found, newest, read_results
 from benchmarks.report import command, say
-from benchmarks.tables import ROOT, Found, newest, read_results
 from streams.errors import NextclickError
 
 PICTURE = ROOT / "docs" / "benchmarks.svg"

@@ -4,43 +4,21 @@ Each table stands between two comments in a Markdown file. Run after results wer
 prints how well the runs of ``bench-stream`` agree. A test fails where a table differs from the results.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS, command, print_table, say
+from benchmarks import sizing
+from benchmarks.kept import ROOT, Found, Results, newest, read_results
+from benchmarks.report import command, print_table, say
 from streams.errors import NextclickError
 
-ROOT = Path(__file__).parent.parent
 ORDER = ("stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
 RATIOS = ("worker/forward", "worker/naive", "naive/forward")
 NOTE = "made by `make bench-tables` from benchmarks/results, do not edit"
 
-Found = dict[str, Any]
-Results = Mapping[str, Sequence[Found]]  # by kind, oldest first
-
 
 class TableError(NextclickError):
     """A file without the place for its table."""
-
-
-def read_results(folder: Path = RESULTS) -> Results:
-    """Read all result files; gives them by kind, oldest first."""
-    found: dict[str, list[Found]] = {}
-    for path in sorted(folder.glob("*.json")):
-        one = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(one, dict) and "benchmark" in one:
-            found.setdefault(one["benchmark"], []).append(one)
-    return found
-
-
-def newest(results: Results, kind: str) -> Found | None:
-    """Give the newest result of a kind; where some were measured on a quiet machine, the newest of those."""
-    of_kind = results.get(kind, ())
-    quiet = [one for one in of_kind if one["load"]["quiet_at_start"] and one.get("counts", True)]
-    kept = quiet or of_kind
-    return kept[-1] if kept else None
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -220,11 +198,56 @@ def recovery(results: Results) -> Iterator[str]:
     yield from markdown(lines)
 
 
+SIZED = (
+    sizing.Load(1_000, items=20_000),
+    sizing.Load(20_000, items=100_000),
+    sizing.Load(1_000_000, items=1_000_000, expiry_hours=1),
+)
+
+
+def sized(results: Results) -> Iterator[str]:
+    """What three loads take."""
+    found = sizing.measured(results)
+    yield from markdown([] if found is None else sizing.lines(SIZED, found))
+
+
+def one_worker(results: Results) -> Iterator[str]:
+    """The measured figures that the sizes are reckoned from."""
+    found = sizing.measured(results)
+    if found is None:
+        yield from markdown([])
+        return
+    for_items = [
+        {
+            "items": cost.items,
+            "clicks/s": cost.clicks_per_s,
+            "worker's CPU, µs/click": cost.cpu_us,
+            "Kafka's, µs/click": cost.broker_cpu_us,
+            "worker's memory, MB": cost.memory_mb,
+        }
+        for cost in found.costs
+    ]
+    yield from markdown(for_items)
+    others: Mapping[str, float] = {
+        "a session's record, mean, bytes": found.record_bytes,
+        "a session on the worker's disk, bytes": found.disk_bytes,
+        "memory of the filled caches of 8 partitions, MB": found.cache_mb,
+        "a click on its topic, bytes": found.click_bytes,
+        "an answer of 20 items, bytes": found.answer_bytes,
+        "changelog records for each click": found.changelog_records,
+        "sessions read again per second": found.recovered_per_s,
+        "start without any session, s": found.start_s,
+    }
+    yield ""
+    yield from markdown([{"": name, "measured": float(value)} for name, value in others.items()])
+
+
 PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
     "README.md": {"marks": marks},
     "benchmarks/README.md": {
         "stream": stream, "latency": latency, "scale": scale, "recovery": recovery, "memory": memory,
     },
+    "docs/operations.md": {"one worker": one_worker, "sizes": sized},
 }  # fmt: skip
 
 

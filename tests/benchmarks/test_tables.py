@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tables import PLACES, ROOT, TableError, agreement, markdown, newest, read_results, with_tables
+from benchmarks.kept import ROOT, newest, read_results
+from benchmarks.tables import PLACES, TableError, agreement, markdown, with_tables
 
 
 def a_run(started: str, ratio: float, *, quiet: bool = True, counts: bool = True) -> dict[str, Any]:
