@@ -9,7 +9,7 @@ DATA ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
 .PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale
-.PHONY: bench bench-tables bench-chart
+.PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: setup  ## All tests, on an Apache Kafka of their own
 
 test-unit: $(STAMP)  ## The tests that need no Kafka
 	$(BIN)/pytest -m "not kafka"
+
+faults: setup  ## Every row of the fault table, about an hour and three hours in full (ARGS=--short, --rows …)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalogue (ARGS=… for its flags)
 	$(BIN)/python -m benchmarks.index $(ARGS)

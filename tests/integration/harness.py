@@ -49,6 +49,7 @@ class WorkerProcess:
     arguments: Sequence[str] = ()
     module: str = "deploy.cli.main"
     port: int = 0
+    started_s: float = 0.0  # on the monotonic clock
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -67,7 +68,7 @@ class WorkerProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
-        self._log_start = log_start
+        self._log_start, self.started_s = log_start, time.monotonic()
         return self
 
     def wait_ready(self) -> Self:
@@ -160,18 +161,18 @@ async def _read(servers: str, topic: str) -> list[Record]:
     async with AIOKafkaConsumer(
         bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
     ) as consumer:
-        numbers = await _partitions(consumer, topic)
+        numbers = await partitions_of(consumer, topic)
         partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         records = []
         while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records += [_record(one) for one in batch]
+                records += [as_record(one) for one in batch]
     return records
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
     """Ask the cluster itself: what the client knows of a topic comes some time after it is asked for."""
     cluster = await consumer._client.fetch_all_metadata()
     numbers = cluster.partitions_for_topic(topic)
@@ -179,8 +180,9 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
     return sorted(numbers)
 
 
-def _record(one: Any) -> Record:
-    headers = {name: content.decode() for name, content in one.headers}
+def as_record(one: Any) -> Record:
+    """Take over what is needed of an aiokafka record."""
+    headers = {name: content.decode() for name, content in one.headers or ()}
     return Record(Position(one.partition, one.offset), one.key, one.value, headers, one.timestamp)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KAFKA_PASSWORD, KAFKA_USER
-from tests.integration.conftest import Site
 from tests.integration.harness import Position, read_all, wait_until_answered
+from tests.integration.site import Site
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from deploy.broker import LocalKafka
 from streams.endings import EXIT_PAUSED
 from streams.kafka import ConfigResource, open_admin
 from streams.topics import create_topics
-from tests.integration.conftest import N_ITEMS, Site
 from tests.integration.harness import (
     Position,
     click_value,
@@ -27,6 +26,7 @@ from tests.integration.harness import (
     read_all,
     wait_until_answered,
 )
+from tests.integration.site import N_ITEMS, Site
 from tests.oracle import differences, fold_one_by_one, read_click
 
 pytestmark = pytest.mark.kafka
