@@ -21,7 +21,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and searchable
     "svg.hashsalt": "nextclick",
     "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica", "Arial", "sans-serif"],
+    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": INK,

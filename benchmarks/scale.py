@@ -159,11 +159,11 @@ def _marks(report: Report) -> None:
     ratios = report.body["ratios"]
     million = ratios.get(f"clicks_per_s, {MILLION}/{SMALL} items")
     held = None if million is None else million >= MILLION_TO_SMALL
-    what = f"clicks/s at {MILLION:,} items / at {SMALL:,}"
+    what = f"clicks/s at {MILLION:,} items ÷ at {SMALL:,}"
     report.mark(what, f">= {MILLION_TO_SMALL}", million, held)
     two = ratios.get("cpu_us_per_click, 2/1 workers")
     held = None if two is None else two <= TWO_TO_ONE
-    report.mark("CPU per click, two workers / one", f"<= {TWO_TO_ONE}", two, held)
+    report.mark("CPU per click, two workers ÷ one", f"<= {TWO_TO_ONE}", two, held)
 
 
 if __name__ == "__main__":
