@@ -78,10 +78,11 @@ def run_row(row: Row, size: Size, clusters: Clusters, folder: Path) -> dict[str,
         traceback.print_exc()
         findings = Findings(problems=[f"{type(error).__name__}: {error}"])
     seconds = round(time.monotonic() - began, 1)
-    held = not findings.problems
+    held = not findings.problems and not findings.skipped
     if held:
         shutil.rmtree(row_folder, ignore_errors=True)
-    say(f"row {row.number}: {WORDS[held]} after {seconds:.0f} s {findings.figures}")
+    word = "skipped" if findings.skipped else WORDS[held]
+    say(f"row {row.number}: {word} after {seconds:.0f} s {findings.figures}")
     for problem in findings.problems:
         say(f"row {row.number}: {problem}")
     return {
@@ -89,6 +90,7 @@ def run_row(row: Row, size: Size, clusters: Clusters, folder: Path) -> dict[str,
         "fault": row.fault,
         "must_show": row.must_show,
         "held": held,
+        "skipped": findings.skipped,
         "seconds": seconds,
         "problems": findings.problems,
         "figures": findings.figures,
@@ -103,7 +105,7 @@ def tell(results: list[dict[str, Any]], size: Size) -> None:
             {
                 "row": str(one["row"]),
                 "fault": one["fault"],
-                "": WORDS[one["held"]],
+                "": "skipped" if one["skipped"] else WORDS[one["held"]],
                 "seconds": one["seconds"],
             }
             for one in results
@@ -113,6 +115,8 @@ def tell(results: list[dict[str, Any]], size: Size) -> None:
     for one in results:
         figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["figures"].items())
         print(f"{one['row']:>2}: {figures}")
+        if one["skipped"]:
+            print(f"    skipped: {one['skipped']}")
         for problem in one["problems"]:
             print(f"    NOT HELD: {problem}")
 

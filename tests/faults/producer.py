@@ -27,13 +27,21 @@ class VerifiableProducer:
     ``acknowledged`` may be read at any time and is complete after ``stop``.
     """
 
-    def __init__(self, servers: str, topic: str, records: Iterator[Sent], rate: float) -> None:
+    def __init__(
+        self,
+        servers: str,
+        topic: str,
+        records: Iterator[Sent],
+        rate: float,
+        compression: str | None = None,
+    ) -> None:
         self.acknowledged: dict[Position, Sent] = {}
         self.n_sent_again = 0
         self._servers = servers
         self._topic = topic
         self._records = records
         self._rate = rate
+        self._compression = compression
         self._stopping = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
@@ -73,6 +81,7 @@ class VerifiableProducer:
             linger_ms=2,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_request_size=20_000_000,
+            compression_type=self._compression,
         ) as producer:
             sending: set[asyncio.Task[None]] = set()
             began = time.monotonic()

@@ -25,10 +25,14 @@ class Size(StrEnum):
 
 @dataclass
 class Findings:
-    """What a row found: its figures, and why it does not hold, if so."""
+    """What a row found: its figures, and why it does not hold, if so.
+
+    ``skipped`` says why this machine does not allow the fault; a row that was skipped is not held either.
+    """
 
     figures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    skipped: str = ""
 
     def require(self, holds: bool, otherwise: str) -> None:
         """Note a problem unless it holds."""

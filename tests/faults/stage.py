@@ -74,10 +74,12 @@ class Stage:
         """All that the shop knows to have been taken, and what it was."""
         return {place: sent for one in self.producers for place, sent in list(one.acknowledged.items())}
 
-    def load(self, records: Iterator[Sent], rate: float, n: int | None = None) -> VerifiableProducer:
+    def load(
+        self, records: Iterator[Sent], rate: float, n: int | None = None, *, compression: str | None = None
+    ) -> VerifiableProducer:
         """Begin to send clicks, ``n`` of them or until :meth:`end_load`."""
         chosen = records if n is None else islice(records, n)
-        producer = VerifiableProducer(self.site.servers, self.site.topics.clicks, chosen, rate)
+        producer = VerifiableProducer(self.site.servers, self.site.topics.clicks, chosen, rate, compression)
         self.producers.append(producer)
         return producer.start()
 

@@ -56,6 +56,11 @@ class WorkerProcess:
     def log(self) -> Path:
         return self.home / f"{self.name}.log"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Self:
         self.home.mkdir(parents=True, exist_ok=True)
         self.port = 0
