@@ -6,7 +6,7 @@ ahead of what was sent. Here the records of one micro-batch become one produce b
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -28,9 +28,19 @@ class Outgoing(NamedTuple):
 
 
 class Outbox:
-    """The worker's only producer: idempotent, every replica in sync acknowledges."""
+    """The worker's only producer: idempotent, every replica in sync acknowledges.
 
-    def __init__(self, connection: KafkaConnection, client_id: str) -> None:
+    ``before_request`` is called right before each request is written to a socket, also when one is sent
+    again: what was built before a pause of the process must not leave it afterwards.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        client_id: str,
+        before_request: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before_request = before_request
         self._arguments: dict[str, Any] = connection.for_aiokafka() | {
             "client_id": client_id,
             "acks": "all",
@@ -45,6 +55,14 @@ class Outbox:
     async def start(self) -> None:
         """Connect, on the running loop."""
         self._producer = AIOKafkaProducer(**self._arguments)
+        client = self._producer.client
+        send = client.send
+
+        async def checked_send(node_id: int, request: Any, **options: Any) -> Any:
+            self._before_request()
+            return await send(node_id, request, **options)
+
+        client.send = checked_send
         await self._producer.start()
 
     async def stop(self) -> None:

@@ -56,16 +56,17 @@ class Ownership:
 
     def beat(self) -> None:
         """Show that the process runs."""
-        self._check_pause()
+        self.check_pause()
         self._beat_s = self._now_s()
 
     def check(self, generation: int) -> None:
         """Raise :class:`PartitionsMovedError` unless a batch of this generation may write now."""
-        self._check_pause()
+        self.check_pause()
         if not self._open or generation != self._generation():
             raise PartitionsMovedError
 
-    def _check_pause(self) -> None:
+    def check_pause(self) -> None:
+        """End the process where it was paused for so long that its partitions may be another's."""
         if self._beat_s is not None and (paused_s := self._now_s() - self._beat_s) > self._session_timeout_s:
             _log.critical(
                 "the process stood still for %.0f s, its partitions may be another worker's:"

@@ -65,7 +65,8 @@ class Worker:
         self._topics = config.topics
         self._recommender = recommender
         self._metrics = metrics
-        self._outbox = Outbox(config.connection, f"{config.group}-{config.name}")
+        client_id = f"{config.group}-{config.name}"
+        self._outbox = Outbox(config.connection, client_id, before_request=self.ownership.check_pause)
         self._table = SessionTable(self.app, config.n_partitions)
         self._expiry = Expiry(self._table, self._outbox, config.session_expiry_ms)
         self._in_flight = InFlight(config.folder / "in-flight")

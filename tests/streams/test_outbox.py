@@ -1,6 +1,7 @@
 """The outbox on a real Kafka: in order, every delivery awaited, large batches split."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -63,6 +64,23 @@ def test_a_delivery_that_the_broker_refuses_raises(topics: FreshTopics) -> None:
     small, large = (Outgoing(topics.names.clicks, 0, None, bytes(size)) for size in (10, 2_000_000))
     with pytest.raises(KafkaError, match="MessageSizeTooLarge"):
         deliver(topics.connection, [small, large, small])
+
+
+def test_it_asks_before_every_request(topics: FreshTopics) -> None:
+    asked: list[int] = []
+
+    async def run() -> list[int]:
+        outbox = Outbox(topics.connection, "test", lambda: asked.append(1))
+        await outbox.start()
+        record, counts = Outgoing(topics.names.recommendations, 0, b"k", b"1"), []
+        for _ in range(3):
+            counts.append(len(asked))
+            await outbox.deliver([record])
+        await outbox.stop()
+        return [*counts, len(asked)]
+
+    counts = asyncio.run(run())
+    assert all(later > before for before, later in pairwise(counts))
 
 
 def test_an_outbox_that_was_not_started() -> None:
