@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from index.exact import ExactIndex
 from streams import snapshot as snapshot_module
 from streams.events import Click
 from streams.recommender import Arrival, Recommender, RepeatItems
@@ -34,6 +29,17 @@ from streams.snapshot import (
     load_snapshot,
     save_snapshot,
     snapshot_location,
+)
+from tests.damage import (
+    another_index,
+    flip,
+    promise,
+    promised_garbage,
+    promised_half,
+    remove,
+    rewrite_manifest,
+    truncate,
+    weights,
 )
 from tests.tiny import CONFIG, ITEMS, tiny_parts
 
@@ -95,81 +101,6 @@ def test_no_file_is_a_pickle() -> None:
     assert (GOLDEN / "encoder.safetensors").read_bytes()[8:9] == b"{"
     assert (GOLDEN / "items.parquet").read_bytes()[:4] == b"PAR1"
     assert (GOLDEN / "index.faiss").read_bytes()[:4] == b"IxFI"
-
-
-def rewrite_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changes))
-
-
-def promise(folder: Path) -> None:
-    """Let the manifest promise the files as they are now, so that only their meaning is wrong."""
-    files = {
-        file: {
-            "bytes": (folder / file).stat().st_size,
-            "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
-        }
-        for file in BUNDLE_FILES
-    }
-    rewrite_manifest(folder, files=files)
-
-
-def truncate(file: str) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        content = (folder / file).read_bytes()
-        (folder / file).write_bytes(content[: len(content) // 2])
-
-    return damage
-
-
-def flip(file: str) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        content = bytearray((folder / file).read_bytes())
-        content[len(content) // 2] ^= 1
-        (folder / file).write_bytes(content)
-
-    return damage
-
-
-def remove(file: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / file).unlink()
-
-
-def promised_garbage(file: str, content: bytes = b"garbage") -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        (folder / file).write_bytes(content)
-        promise(folder)
-
-    return damage
-
-
-def promised_half(file: str) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        truncate(file)(folder)
-        promise(folder)
-
-    return damage
-
-
-def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        path = folder / "encoder.safetensors"
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            metadata = stored.metadata()
-        change(tensors)
-        save_file(tensors, path, metadata=metadata)
-        promise(folder)
-
-    return damage
-
-
-def another_index(vectors: Callable[[], np.ndarray[Any, Any]]) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        ExactIndex(vectors()).save(folder / "index.faiss")
-        promise(folder)
-
-    return damage
 
 
 def other_items(ids: list[str]) -> Callable[[Path], None]:
