@@ -1,16 +1,15 @@
-"""FAISS: search a graph (HNSW) or some cells (IVF) of the catalogue instead of all of it.
+"""FAISS: look at short codes, or at some cells of the catalogue, instead of at every vector.
 
-The only module that imports faiss. Graphs and cells are about distance, yet the score is an inner product of
-vectors of different length (the bias is one coordinate). So every vector gets one coordinate more that
-brings all to the same length, and queries get a 0 there: the inner products stay as they are, and the order
-by inner product becomes the order by distance (Bachrach et al., RecSys 2014).
+The only module that imports faiss. A stored index takes queries as the model gives them and adds the
+coordinates that the index inside has more, all 0: they change no inner product.
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
@@ -18,13 +17,7 @@ import numpy as np
 from index.exact import ExactIndex
 from index.protocol import Float32Array, IndexFileError, Int64Array, ItemIndex, checked_queries, padded
 
-HNSW_NEIGHBOURS = 32
-HNSW_BUILD_BREADTH = 200
-SEARCH_BREADTHS = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-"""What `efSearch` may be; on trained vectors 32 found .993 of the best 20 of 20,000 items in 20 µs."""
-DEFAULT_SEARCH_BREADTH = 64
-IVF_CELL_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Which share of the cells a search may look into."""
+INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
 
 
 def set_threads(n_threads: int) -> None:
@@ -32,36 +25,21 @@ def set_threads(n_threads: int) -> None:
     faiss.omp_set_num_threads(n_threads)
 
 
-class ApproximateIndex:
-    """A FAISS index behind the `ItemIndex` protocol; build one with `hnsw` or `ivf`."""
+class ApproximateIndex(ABC):
+    """A FAISS index behind the `ItemIndex` protocol; its breadth trades time for recall."""
 
-    def __init__(self, kind: str, stored: Any) -> None:
-        self.kind = kind
-        self._stored = stored
+    kind: ClassVar[str]
+    BREADTHS: ClassVar[Sequence[int]]
+    """The choices for `widen`, rising."""
 
-    @classmethod
-    def hnsw(cls, vectors: Float32Array) -> Self:
-        """A graph of near neighbours: the fastest search, about 260 bytes an item beside the vector."""
-        long = same_length(vectors)
-        stored = faiss.IndexHNSWFlat(long.shape[1], HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-        stored.hnsw.efConstruction = HNSW_BUILD_BREADTH
-        stored.hnsw.efSearch = DEFAULT_SEARCH_BREADTH
-        stored.add(long)
-        return cls("hnsw", stored)
+    def __init__(self, stored: Any) -> None:
+        self._stored = stored  # takes queries of `dim` coordinates
+        self._inside: Any = faiss.downcast_index(stored.index)  # has some more
 
     @classmethod
-    def ivf(cls, vectors: Float32Array, seed: int = 0) -> Self:
-        """Cells around k-means centres: quick to build and small, for very large catalogues."""
-        long = same_length(vectors)
-        n_cells = max(int(4 * math.sqrt(len(long))), 1)
-        n_cells = max(min(n_cells, len(long) // 39), 1)  # FAISS wants 39 vectors for each centre
-        quantizer = faiss.IndexFlatIP(long.shape[1])
-        stored = faiss.IndexIVFFlat(quantizer, long.shape[1], n_cells, faiss.METRIC_INNER_PRODUCT)
-        stored.cp.seed = seed + 1234
-        stored.train(long)
-        stored.add(long)
-        stored.nprobe = max(math.ceil(n_cells * IVF_CELL_SHARES[1]), 1)
-        return cls("ivf", stored)
+    @abstractmethod
+    def build(cls, vectors: Float32Array) -> Self:
+        """Build it from item vectors (n_items, dim), the bias folded in."""
 
     @property
     def n_items(self) -> int:
@@ -70,61 +48,166 @@ class ApproximateIndex:
 
     @property
     def dim(self) -> int:
-        """Coordinates of an item vector and of a query, without the one added here."""
-        return int(self._stored.d) - 1
+        """Coordinates of an item vector and of a query."""
+        return int(self._stored.d)
 
     @property
+    @abstractmethod
     def breadth(self) -> int:
-        """How much a search looks at: candidates kept (HNSW's efSearch) or cells (IVF's nprobe)."""
-        return int(self._stored.hnsw.efSearch if self.kind == "hnsw" else self._stored.nprobe)
+        """How much a search looks at; what is counted depends on the kind."""
 
-    def breadths(self) -> list[int]:
-        """The choices for `with_breadth`, rising."""
-        if self.kind == "hnsw":
-            return list(SEARCH_BREADTHS)
-        return sorted({max(math.ceil(self._stored.nlist * share), 1) for share in IVF_CELL_SHARES})
-
+    @abstractmethod
     def widen(self, breadth: int) -> None:
         """Set how much a search looks at; for use while building, before any search elsewhere."""
-        if self.kind == "hnsw":
-            self._stored.hnsw.efSearch = breadth
-        else:
-            self._stored.nprobe = breadth
 
     def search(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
         """Find the k best items of each query, nearly always; see `ItemIndex.search`."""
         queries = checked_queries(queries, self.dim, k)
         n_found = min(k, self.n_items)
-        long = np.zeros((len(queries), self.dim + 1), dtype=np.float32)
-        long[:, :-1] = queries
-        scores, rows = self._stored.search(long, n_found)
+        scores, rows = self._stored.search(queries, n_found)
         holes = rows[:, -1] < 0
         if holes.any():
-            scores[holes], rows[holes] = self._search_everything(long[holes], n_found)
+            scores[holes], rows[holes] = self._search_everything(
+                _widened(queries[holes], self._inside.d), n_found
+            )
         return padded(scores, rows, k)
 
+    @abstractmethod
     def _search_everything(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
-        """Where a graph or its cells hold fewer than k reachable items: score them all."""
-        if self.kind == "hnsw":
-            found: tuple[Float32Array, Int64Array] = self._stored.storage.search(queries, k)
-        else:
-            everywhere = faiss.SearchParametersIVF()
-            everywhere.nprobe = self._stored.nlist
-            found = self._stored.search(queries, k, params=everywhere)
-        return found
+        """Score all items, where a search found fewer than k."""
 
     def save(self, path: Path) -> None:
         """Write the FAISS index."""
         faiss.write_index(self._stored, str(path))
 
 
+class CodeIndex(ApproximateIndex):
+    """A short code for every item: all are scored by them, the best once more by their vectors.
+
+    A pair of coordinates becomes one of 16 points, so that a register holds all that a query makes of them
+    (André et al., VLDB 2015; in FAISS: PQ FastScan). Built at once; a search's time grows with the catalogue.
+    The breadth is how many times k items are scored again.
+    """
+
+    kind = "codes"
+    BREADTHS = (2, 3, 4, 6, 8, 12, 16, 32)
+
+    @classmethod
+    def build(cls, vectors: Float32Array) -> Self:
+        """Learn the points of each pair from a sample of the items, and encode all."""
+        dim = _checked(vectors).shape[1]
+        inside = _codes(dim)
+        wide = _widened(vectors, inside.d)
+        inside.train(np.resize(wide, (max(len(wide), 16), inside.d)))  # 16 points need 16 items: repeated
+        inside.add(wide)
+        index = cls(_taking(dim, inside))
+        index.widen(3)
+        return index
+
+    @property
+    def breadth(self) -> int:
+        """How many times k items are scored again."""
+        return int(self._inside.k_factor)
+
+    def widen(self, breadth: int) -> None:
+        """Set how many times k items are scored again."""
+        self._inside.k_factor = breadth
+
+    def _search_everything(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        found: tuple[Float32Array, Int64Array] = self._inside.refine_index.search(queries, k)
+        return found
+
+
+class CellIndex(ApproximateIndex):
+    """Cells around k-means centres (IVF), of which the nearest are searched: its time hardly grows.
+
+    Which cells are near is asked of codes of their centres. The breadth is how many cells are searched.
+    Cells are about direction, yet the score is an inner product of vectors of different length (the bias is
+    one coordinate). So every vector gets one coordinate more that brings all to the same length: then the
+    greatest inner product is the smallest angle (Bachrach et al., RecSys 2014).
+    """
+
+    kind = "cells"
+    BREADTHS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 512, 1024)
+    FEW_CELLS = 256
+    """So few centres are scored as fast without codes."""
+    SAMPLED_PER_CELL = 24
+    ROUNDS = 10
+
+    @classmethod
+    def build(cls, vectors: Float32Array) -> Self:
+        """Find the centres and give every item to its nearest."""
+        dim = _checked(vectors).shape[1]
+        n_cells = max(round(len(vectors) ** 0.75 / 2), 1)  # centres and items to be scored grow alike
+        few = n_cells < cls.FEW_CELLS
+        centres: Any = faiss.IndexFlatIP(_even(dim + 1)) if few else _codes(dim + 1)
+        long = _widened(same_length(vectors), centres.d)
+        inside = faiss.IndexIVFFlat(centres, centres.d, n_cells, INNER_PRODUCT)
+        inside.cp.niter = cls.ROUNDS
+        inside.cp.max_points_per_centroid = cls.SAMPLED_PER_CELL
+        inside.cp.min_points_per_centroid = 1
+        if not few:
+            centres.k_factor = 8  # an item in a wrong cell is hardly ever found
+        inside.train(long)
+        inside.add(long)
+        if not few:
+            centres.k_factor = 4
+        index = cls(_taking(dim, inside))
+        index.widen(16)
+        return index
+
+    @property
+    def breadth(self) -> int:
+        """How many cells are searched."""
+        return int(self._inside.nprobe)
+
+    def widen(self, breadth: int) -> None:
+        """Set how many cells are searched."""
+        self._inside.nprobe = breadth
+
+    def _search_everything(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        everywhere = faiss.SearchParametersIVF()
+        everywhere.nprobe = self._inside.nlist
+        found: tuple[Float32Array, Int64Array] = self._inside.search(queries, k, params=everywhere)
+        return found
+
+
 def same_length(vectors: Float32Array) -> Float32Array:
     """Add the coordinate that brings every vector to the length of the longest; (n, d) → (n, d + 1)."""
-    if vectors.ndim != 2 or len(vectors) == 0:
-        raise ValueError(f"vectors must be of shape (n_items, dim), not {vectors.shape}")
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     missing = np.sqrt(np.maximum(squares.max() - squares, 0.0))
-    return np.ascontiguousarray(np.concatenate([vectors, missing[:, None]], axis=1), dtype=np.float32)
+    return np.concatenate([vectors, missing[:, None].astype(np.float32)], axis=1)
+
+
+def _codes(dim: int) -> Any:
+    """An empty index of codes over vectors of at least ``dim`` coordinates; its ``d`` says of how many."""
+    wide = _even(dim)
+    codes = faiss.IndexPQFastScan(wide, wide // 2, 4, INNER_PRODUCT)
+    codes.pq.cp.min_points_per_centroid = 1
+    return faiss.IndexRefineFlat(codes)
+
+
+def _even(dim: int) -> int:
+    """FAISS wants an even number of pairs."""
+    return -(-dim // 4) * 4
+
+
+def _taking(dim: int, inside: Any) -> Any:
+    """The index with a step before it that fills queries of ``dim`` coordinates up."""
+    filling: Any = faiss.RemapDimensionsTransform
+    return faiss.IndexPreTransform(filling(dim, inside.d, False), inside)
+
+
+def _widened(vectors: Float32Array, dim: int) -> Float32Array:
+    wide = np.zeros((len(vectors), dim), dtype=np.float32)
+    wide[:, : vectors.shape[1]] = vectors
+    return wide
+
+
+def _checked(vectors: Float32Array) -> Float32Array:
+    if vectors.ndim != 2 or len(vectors) == 0:
+        raise ValueError(f"vectors must be of shape (n_items, dim), not {vectors.shape}")
+    return vectors
 
 
 def write_flat(vectors: Float32Array, path: Path) -> None:
@@ -148,12 +231,16 @@ def load_index(path: Path) -> ItemIndex:
         # FAISS's texts hold its own source paths and many lines; the last part says what was wrong.
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise IndexFileError(f"{path.name} is not a readable index: {reason}") from error
-    if stored.metric_type != faiss.METRIC_INNER_PRODUCT or stored.ntotal == 0:
+    if stored.metric_type != INNER_PRODUCT or stored.ntotal == 0:
         raise IndexFileError(f"{path.name} is empty or not an inner-product index")
-    if isinstance(stored, faiss.IndexHNSWFlat):
-        return ApproximateIndex("hnsw", stored)
-    if isinstance(stored, faiss.IndexIVFFlat):
-        return ApproximateIndex("ivf", stored)
     if isinstance(stored, faiss.IndexFlat):
         return ExactIndex(stored.reconstruct_n(0, stored.ntotal))
-    raise IndexFileError(f"{path.name} holds a {type(stored).__name__}, which is none of ours")
+    make = type(stored).__name__
+    if isinstance(stored, faiss.IndexPreTransform):
+        inside = faiss.downcast_index(stored.index)
+        make = type(inside).__name__
+        if isinstance(inside, faiss.IndexIVFFlat):
+            return CellIndex(stored)
+        if isinstance(inside, faiss.IndexRefineFlat):
+            return CodeIndex(stored)
+    raise IndexFileError(f"{path.name} holds a {make}, which is none of ours")

@@ -10,6 +10,8 @@ from index.protocol import Float32Array, Int64Array, checked_queries, padded
 
 SCORES_AT_ONCE = 1 << 20
 """Bounds a batch's score matrix to 4 MB, about what a core's cache holds."""
+QUERIES_AT_ONCE = 16
+"""At least: all vectors pass through the cache for each part of a batch."""
 
 
 class ExactIndex:
@@ -39,7 +41,7 @@ class ExactIndex:
         n_found = min(k, self.n_items)
         scores = np.empty((len(queries), n_found), dtype=np.float32)
         rows = np.empty((len(queries), n_found), dtype=np.int64)
-        step = max(SCORES_AT_ONCE // self.n_items, 1)
+        step = max(SCORES_AT_ONCE // self.n_items, QUERIES_AT_ONCE)
         for begin in range(0, len(queries), step):
             part = slice(begin, begin + step)
             scores[part], rows[part] = top_k(queries[part] @ self._vectors.T, n_found)

@@ -27,7 +27,7 @@ class ItemIndex(Protocol):
 
     @property
     def kind(self) -> str:
-        """How it searches: exact, hnsw or ivf."""
+        """How it searches: exact, codes or cells."""
 
     @property
     def n_items(self) -> int:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex, load_index
+from index.approximate import CellIndex, CodeIndex, load_index
 from index.exact import ExactIndex
 from index.protocol import NO_ROW, Float32Array, ItemIndex
 
 Build = Callable[[Float32Array], ItemIndex]
 BUILDERS: dict[str, Build] = {
     "exact": ExactIndex,
-    "hnsw": ApproximateIndex.hnsw,
-    "ivf": ApproximateIndex.ivf,
+    "codes": CodeIndex.build,
+    "cells": CellIndex.build,
 }
 
 
@@ -81,7 +81,7 @@ def test_more_than_there_is_leaves_places_empty(indexed: Build, k: int) -> None:
 
 def test_no_holes_up_to_the_whole_catalogue(indexed: Build) -> None:
     vectors = clustered(1_500)
-    vectors[100:120] = 0.0  # isolated in a graph, and all alike
+    vectors[100:120] = 0.0  # in no direction, and all alike
     _, rows = indexed(vectors).search(clustered(5, seed=1), 1_500)
     assert all(sorted(line) == list(range(1_500)) for line in rows.tolist())
 
