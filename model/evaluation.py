@@ -28,6 +28,10 @@ Search: TypeAlias = Callable[[Float32Array, int], tuple[Float32Array, Int64Array
 """An index's search: queries (n, dim) and k → scores (n, k) and rows (n, k), best first."""
 
 
+Ranks: TypeAlias = Callable[[Float32Array, Int64Array, Int64Array], Int64Array]
+"""How targets are ranked: scores (n, m), rows (n, m), targets (n,) → ranks (n,), from 1."""
+
+
 class Answers(NamedTuple):
     """What a ranker recommends after some clicks."""
 
@@ -100,13 +104,18 @@ class PopularRanker:
     def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
         """The same for every click."""
         best_scores, best_rows = self.best(n_candidates)
-        is_last = np.zeros(sequences.n_clicks, dtype=np.bool_)
-        is_last[sequences.starts[1:][sequences.lengths > 0] - 1] = True
-        clicks = np.flatnonzero(~is_last)
+        clicks = clicks_with_next(sequences)
         for begin in range(0, len(clicks), SESSIONS_AT_ONCE):
             part = clicks[begin : begin + SESSIONS_AT_ONCE]
             shape = (len(part), n_candidates)
             yield Answers(part, np.broadcast_to(best_scores, shape), np.broadcast_to(best_rows, shape))
+
+
+def clicks_with_next(sequences: Sequences) -> Int64Array:
+    """Places of all clicks but each session's last: those that an answer can be measured for."""
+    is_last = np.zeros(sequences.n_clicks, dtype=np.bool_)
+    is_last[sequences.starts[1:][sequences.lengths > 0] - 1] = True
+    return np.flatnonzero(~is_last)
 
 
 def states_after_clicks(
@@ -148,9 +157,16 @@ def evaluate_next_items(
 
 
 def evaluate_repeat_rules(
-    ranker: Ranker, sequences: Sequences, k: int = 20, rules: tuple[str, ...] = tuple(REPEAT_RULES)
+    ranker: Ranker,
+    sequences: Sequences,
+    k: int = 20,
+    rules: tuple[str, ...] = tuple(REPEAT_RULES),
+    ranks_of: Ranks = ranks_against_us,
 ) -> dict[str, Accuracy]:
-    """`evaluate_next_items` under several rules of what may repeat, from one pass of the ranker."""
+    """`evaluate_next_items` under several rules of what may repeat, from one pass of the ranker.
+
+    `ranks_of` says how ties count: `ranks_against_us` or `ranks_for_us` of `model.metrics`.
+    """
     # One candidate more than can be needed: a tie across the edge of the list must be seen.
     n_candidates = k + 1 + max(REPEAT_RULES[rule] for rule in rules)
     session_starts = np.repeat(sequences.starts[:-1], sequences.lengths)
@@ -161,7 +177,7 @@ def evaluate_repeat_rules(
             recent = _recent_rows(sequences.rows, clicks, session_starts[clicks], REPEAT_RULES[rule])
             left_out = (rows[:, :, None] == recent[:, None, :]).any(axis=2)
             allowed = np.where(left_out, np.float32(-np.inf), scores)
-            ranks[rule].append(ranks_against_us(allowed, rows, targets))
+            ranks[rule].append(ranks_of(allowed, rows, targets))
     empty = np.empty(0, dtype=np.int64)
     return {rule: accuracy(np.concatenate([empty, *found]), k) for rule, found in ranks.items()}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.arrays import Float32Array, Int64Array
+from model.arrays import BoolArray, Float32Array, Int64Array
 
 NOT_FOUND = np.iinfo(np.int64).max
 """The rank of a target that is not among the answers."""
@@ -48,10 +48,30 @@ def ranks_against_us(scores: Float32Array, rows: Int64Array, targets: Int64Array
         rows: (n, m)
         targets: (n,)
     """
-    is_target = (rows == targets[:, None]) & np.isfinite(scores) & (rows >= 0)
-    target_scores = np.where(is_target, scores, -np.inf).max(axis=1, initial=-np.inf)
+    target_scores, found = _target_scores(scores, rows, targets)
     ranks: Int64Array = (scores >= target_scores[:, None]).sum(axis=1, dtype=np.int64)
-    return np.where(is_target.any(axis=1), ranks, NOT_FOUND)
+    return np.where(found, ranks, NOT_FOUND)
+
+
+def ranks_for_us(scores: Float32Array, rows: Int64Array, targets: Int64Array) -> Int64Array:
+    """Rank of each target where ties count for the method: the number of items that score higher, plus 1.
+
+    Many published figures are counted so; it is for comparing with those. They also count a method that
+    lists nothing at all as one that ties everywhere, which makes the target the first.
+    """
+    target_scores, found = _target_scores(scores, rows, targets)
+    ranks: Int64Array = (scores > target_scores[:, None]).sum(axis=1, dtype=np.int64) + 1
+    lists_nothing = ~np.isfinite(scores).any(axis=1) & (targets >= 0)
+    return np.where(found | lists_nothing, ranks, NOT_FOUND)
+
+
+def _target_scores(
+    scores: Float32Array, rows: Int64Array, targets: Int64Array
+) -> tuple[Float32Array, BoolArray]:
+    """The score of each target among its answers, -inf and False where it is not there; (n,) each."""
+    is_target = (rows == targets[:, None]) & np.isfinite(scores) & (rows >= 0)
+    target_scores: Float32Array = np.where(is_target, scores, -np.inf).max(axis=1, initial=-np.inf)
+    return target_scores, is_target.any(axis=1)
 
 
 def accuracy(ranks: Int64Array, k: int) -> Accuracy:

@@ -15,16 +15,25 @@ def cut_sessions(clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | Non
     A session is what one session id clicked without a pause longer than ``gap_ms``; None does not cut.
     Items outside the vocabulary stay, as unknown.
     """
+    return cut_with_ends(clicks, vocabulary, gap_ms)[0]
+
+
+def cut_with_ends(
+    clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None
+) -> tuple[Sequences, NDArray[np.int64]]:
+    """``cut_sessions``, and the time of each session's last click in milliseconds."""
     n_clicks = len(clicks)
     if n_clicks == 0:
-        return Sequences(np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        empty = np.empty(0, dtype=np.int64)
+        return Sequences(empty, np.zeros(1, dtype=np.int64)), empty
     numbers = _number(clicks.session_ids)
     by_session = np.argsort(numbers, kind="stable")
     begins = _begins(numbers[by_session], clicks.time_ms[by_session], gap_ms)
     starts = np.append(np.flatnonzero(begins), n_clicks)
     ends_at = by_session[starts[1:] - 1]  # the place of each session's last click
     cut = Sequences(vocabulary.rows(clicks.item_ids[by_session]), starts)
-    return cut.take(np.argsort(ends_at, kind="stable"))
+    order = np.argsort(ends_at, kind="stable")
+    return cut.take(order), clicks.time_ms[ends_at[order]]
 
 
 def _number(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -12,14 +12,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from deploy.cli.options import Output, takes_settings
 from deploy.progress import ProgressLine
 from index.approximate import set_threads as set_index_threads
 from index.build import build_index
 from model.evaluation import EncoderRanker, PopularRanker, Ranker, evaluate_repeat_rules, sample_queries
-from model.metrics import Accuracy
+from model.metrics import Accuracy, ranks_against_us, ranks_for_us
+from model.peers.links import (
+    ItemLinks,
+    LinksRanker,
+    association_rules,
+    item_neighbours,
+    sequential_rules,
+)
+from model.peers.neighbours import SKNN, STAN, V_SKNN, VSTAN, NeighbourRanker, NeighbourWeights
+from model.peers.popularity import SessionPopularRanker
 from model.sequences import Sequences
 from model.threads import set_threads as set_model_threads
 from model.training import Progress, TrainingConfig, TrainingError, train
@@ -27,7 +38,7 @@ from model.vocabulary import Vocabulary
 from streams.clickfile import ClickColumns, Columns, read_click_file
 from streams.errors import NextclickError
 from streams.recommender import RepeatItems
-from streams.sequencing import cut_sessions
+from streams.sequencing import cut_sessions, cut_with_ends
 from streams.session import STATE_DTYPE
 
 TOP_K = 20
@@ -35,6 +46,13 @@ TOP_K = 20
 
 class EvaluationError(NextclickError):
     """Files that nothing can be measured on."""
+
+
+class Ties(StrEnum):
+    """For whom an item counts that scores as high as the target."""
+
+    AGAINST = "against"
+    FOR = "for"
 
 
 class Unknown(StrEnum):
@@ -49,6 +67,7 @@ class Fitting:
     """What a method is made from, and what it says about its making."""
 
     sequences: Sequences
+    ends_ms: NDArray[np.int64]  # of each session
     vocabulary: Vocabulary
     seed: int
     line: ProgressLine
@@ -90,7 +109,31 @@ def fit_popular(fitting: Fitting) -> Ranker:
     return PopularRanker(fitting.vocabulary.counts)
 
 
-METHODS: dict[str, Method] = {"lstm": fit_lstm, "popular": fit_popular}
+def _links(weigh: Callable[[Sequences, int], ItemLinks]) -> Method:
+    return lambda fitting: LinksRanker(weigh(fitting.sequences, len(fitting.vocabulary)))
+
+
+def _neighbours(weights: NeighbourWeights) -> Method:
+    def fit(fitting: Fitting) -> Ranker:
+        ends_s = fitting.ends_ms / 1000
+        return NeighbourRanker(fitting.sequences, ends_s, len(fitting.vocabulary), weights)
+
+    return fit
+
+
+METHODS: dict[str, Method] = {
+    "lstm": fit_lstm,
+    "popular": fit_popular,
+    "session-popular": lambda fitting: SessionPopularRanker(fitting.vocabulary.counts),
+    "item-knn": _links(item_neighbours),
+    "association-rules": _links(association_rules),
+    "sequential-rules": _links(sequential_rules),
+    "sknn": _neighbours(SKNN),
+    "v-sknn": _neighbours(V_SKNN),
+    "stan": _neighbours(STAN),
+    "vstan": _neighbours(VSTAN),
+}
+DEFAULT_METHODS = "lstm,popular"
 
 
 @takes_settings()
@@ -99,8 +142,8 @@ def command(
     train: Annotated[Path, typer.Option(help="Clicks to train on: TSV, CSV, also gzipped, or Parquet.")],
     test: Annotated[Path, typer.Option(help="Clicks to foretell.")],
     methods: Annotated[
-        str, typer.Option(help=f"What to measure, with commas between: {', '.join(METHODS)}.")
-    ] = ",".join(METHODS),
+        str, typer.Option(help=f"What to measure, with commas between: {', '.join(METHODS)}; or all.")
+    ] = DEFAULT_METHODS,
     unknown: Annotated[
         Unknown,
         typer.Option(
@@ -110,6 +153,9 @@ def command(
     repeat_items: Annotated[
         RepeatItems, typer.Option(help="What may be recommended again in its session.")
     ] = RepeatItems.ALL,
+    ties: Annotated[
+        Ties, typer.Option(help="Whether items that score as high as the target count against the method.")
+    ] = Ties.AGAINST,
     gap: Annotated[str, typer.Option(help="Minutes of pause that end a session, or none.")] = "none",
     seed: Annotated[int, typer.Option(help="Of weights, dropout and samples.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
@@ -126,7 +172,7 @@ def command(
     with ProgressLine() as line:
         line.show("reading clicks")
         train_clicks, test_clicks = read_click_file(train, columns), read_click_file(test, columns)
-        result = evaluate(train_clicks, test_clicks, chosen, unknown, repeat_items, gap_ms, seed, line)
+        result = evaluate(train_clicks, test_clicks, chosen, unknown, repeat_items, gap_ms, seed, line, ties)
     output.result(result)
     if not output.json:
         for text in summary(result, repeat_items):
@@ -142,14 +188,16 @@ def evaluate(
     gap_ms: int | None,
     seed: int,
     line: ProgressLine,
+    ties: Ties = Ties.AGAINST,
 ) -> dict[str, Any]:
     """Fit the methods on one log and measure them on the other; the command's JSON object."""
     vocabulary = Vocabulary.from_clicks(train_clicks.item_ids)
-    fitting = Fitting(cut_sessions(train_clicks, vocabulary, gap_ms), vocabulary, seed, line)
+    fitting = Fitting(*cut_with_ends(train_clicks, vocabulary, gap_ms), vocabulary, seed, line)
     heldout = cut_sessions(test_clicks, vocabulary, gap_ms)
     heldout = heldout.drop_unknown(min_length=2) if unknown is Unknown.DROP else heldout.drop_short(2)
     if heldout.n_targets == 0:
         raise EvaluationError("the test file holds no session with two clicks on items of the train file")
+    ranks_of = ranks_for_us if ties is Ties.FOR else ranks_against_us
     measured: dict[str, Any] = {}
     for name in methods:
         try:
@@ -158,7 +206,7 @@ def evaluate(
             raise EvaluationError(f"{name} cannot be trained: {error}") from error
         line.show(f"evaluating {name}")
         began = time.perf_counter()
-        accuracies = evaluate_repeat_rules(ranker, heldout, TOP_K)
+        accuracies = evaluate_repeat_rules(ranker, heldout, TOP_K, ranks_of=ranks_of)
         measured[name] = _figures(accuracies, repeat_items, time.perf_counter() - began)
     return {"targets": heldout.n_targets, "methods": measured, "training": fitting.training}
 
@@ -173,6 +221,8 @@ def _figures(accuracies: dict[str, Accuracy], repeat_items: RepeatItems, seconds
 
 def parse_methods(text: str) -> list[str]:
     """Names of methods, each once."""
+    if text.strip() == "all":
+        return list(METHODS)
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     wrong = [name for name in names if name not in METHODS]
     if wrong or not names:
@@ -199,12 +249,12 @@ def summary(result: dict[str, Any], repeat_items: RepeatItems) -> list[str]:
     rules = [repeat_items.value, *(rule.value for rule in RepeatItems if rule is not repeat_items)]
     lines = [
         f"{result['targets']:,} targets; Recall@{TOP_K} / MRR@{TOP_K} by what may repeat:",
-        f"{'':12}" + "".join(f"{rule:>18}" for rule in rules),
+        f"{'':18}" + "".join(f"{rule:>18}" for rule in rules),
     ]
     for name, figures in result["methods"].items():
         cells = [figures["repeat_items"][rule] for rule in rules]
         shown = (f"{cell[f'recall@{TOP_K}']:.4f} / {cell[f'mrr@{TOP_K}']:.4f}" for cell in cells)
-        lines.append(f"{name:12}" + "".join(f"{text:>18}" for text in shown))
+        lines.append(f"{name:18}" + "".join(f"{text:>18}" for text in shown))
     if training := result["training"]:
         lines.append(f"trained in {training['seconds']:.1f} s, {training['clicks_per_s']:,.0f} clicks/s")
     return lines

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.metrics import NOT_FOUND, Accuracy, accuracy, ranks_against_us
+from model.metrics import NOT_FOUND, Accuracy, accuracy, ranks_against_us, ranks_for_us
 
 INF = float("inf")
 
@@ -40,3 +40,12 @@ def test_recall_and_mrr_by_hand() -> None:
 @pytest.mark.parametrize("k", [1, 20])
 def test_no_targets(k: int) -> None:
     assert accuracy(np.array([], dtype=np.int64), k) == Accuracy(k, 0.0, 0.0, 0)
+
+
+def test_ties_for_the_method_as_others_count_them() -> None:
+    scores = np.array([[3, 2, 2], [3, 2, 2], [3, 2, 2], [-np.inf] * 3, [-np.inf] * 3], dtype=np.float32)
+    rows = np.array([[5, 6, 7], [5, 6, 7], [5, 6, 7], [-1] * 3, [-1] * 3])
+    targets = np.array([7, 5, 9, 5, -1])
+    # Not listed is a miss, unless nothing is listed at all; an unknown target is always one.
+    assert ranks_for_us(scores, rows, targets).tolist() == [2, 1, NOT_FOUND, 1, NOT_FOUND]
+    assert ranks_against_us(scores, rows, targets).tolist() == [3, 1, NOT_FOUND, NOT_FOUND, NOT_FOUND]
