@@ -120,9 +120,10 @@ class LocalKafka:
                 broker.raise_if_dead()
             time.sleep(0.2)
 
-    def start_broker(self, node_id: int) -> None:
-        """Start a stopped broker on its old ports and folder; returns when all that should run answer."""
-        self._brokers[node_id - 1].launch()
+    def start_broker(self, *node_ids: int) -> None:
+        """Start stopped brokers on their old ports and folders; returns when all that should run answer."""
+        for node_id in node_ids:
+            self._brokers[node_id - 1].launch()
         self._wait_until_ready()
 
     def stop_broker(self, node_id: int, how: signal.Signals = signal.SIGTERM) -> None:

@@ -27,6 +27,7 @@ from streams.metrics import WorkerMetrics
 from streams.recommender import AnswerClicks, Recommender, RepeatItems
 from streams.serving import Serving
 from streams.snapshot import Snapshot
+from streams.table import explain
 from streams.topics import TopicError, TopicNames, require_append_time, require_topics
 from streams.watchdog import Watchdog
 from streams.worker import Worker
@@ -210,6 +211,8 @@ class _Process:
         except SystemExit as end:
             if isinstance(runner.crash_reason, NextclickError):
                 raise runner.crash_reason from end
+            if (explained := explain(runner.crash_reason)) is not None:
+                raise explained from runner.crash_reason
             if end.code:
                 raise WorkerCrashedError(f"worker {self._config.name} crashed, see the log above") from end
 

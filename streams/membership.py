@@ -55,7 +55,7 @@ def worker_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+")
     except OSError as error:
-        raise NextclickError(f"cannot write to the worker's folder {folder}: {error.strerror}") from error
+        raise _cannot_write(folder, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,10 +65,16 @@ def worker_lock(folder: Path) -> Iterator[None]:
                 f"a worker named {folder.name} runs on this host already (process {file.read().strip()});"
                 " give this one another --name"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
         yield
+
+
+def _cannot_write(folder: Path, error: OSError) -> NextclickError:
+    return NextclickError(f"cannot write to the worker's folder {folder}: {error.strerror}")
 
 
 def set_start_offsets(

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
+from faust.exceptions import ConsistencyError
 from faust.tables.table import Table
 from rocksdict import WriteBatch
 
+from streams.errors import NextclickError
 from streams.intake import FetchedBatch
 
 TABLE_NAME: Final = "sessions"
@@ -34,6 +36,29 @@ _ROCKSDB_OPTIONS: Final = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+class StoreError(NextclickError):
+    """The local database cannot be used; the text says why and what to do."""
+
+
+def explain(error: BaseException | None) -> StoreError | None:
+    """Say in a line what ended the worker where it was its local database or its disk; else None."""
+    if isinstance(error, ConsistencyError):
+        return StoreError(
+            "the changelog of the sessions ends before what the local database has seen of it: it was emptied"
+            " or made anew. Stop all workers and run: nextclick sessions reset"
+        )
+    # RocksDB's errors come as plain exceptions; only their text tells.
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) or (
+        type(error) is Exception and text.startswith(("IO error", "Corruption"))
+    ):
+        return StoreError(
+            f"the sessions cannot be stored: {text}. What was not stored is not committed and comes again;"
+            " mend the disk, then start the worker again"
+        )
+    return None
 
 
 class _BatchTable(Table):  # type: ignore[misc]

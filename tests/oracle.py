@@ -6,7 +6,7 @@ crash, swap or rebalance must equal what comes out here.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,7 +68,21 @@ def fold_one_by_one(
     *,
     gap_ms: int = 30 * 60 * 1000,
 ) -> dict[tuple[int, str], OracleSession]:
-    """Give the final session of every (partition, session id).
+    """Give the final session of every (partition, session id); the arguments are ``each_fold``'s."""
+    return {
+        (click.partition, click.session_id): session
+        for click, session in each_fold(clicks, snapshots, versions, gap_ms=gap_ms)
+    }
+
+
+def each_fold(
+    clicks: Iterable[OracleClick],
+    snapshots: Mapping[str, Snapshot],
+    versions: Mapping[tuple[int, int], str],
+    *,
+    gap_ms: int = 30 * 60 * 1000,
+) -> Iterator[tuple[OracleClick, OracleSession]]:
+    """Give every click with its session after it, which the session's next click changes.
 
     ``clicks`` hold each offset of a partition at most once, rising. ``versions`` says which snapshot
     answered the click at (partition, offset), its last answer where there are several; a click without an
@@ -80,7 +94,7 @@ def fold_one_by_one(
         session = sessions.setdefault((click.partition, click.session_id), OracleSession())
         assert click.offset > session.offset, "the clicks are not in offset order"
         _fold(session, click, snapshots[version], version, gap_ms)
-    return sessions
+        yield click, session
 
 
 def _fold(session: OracleSession, click: OracleClick, snapshot: Snapshot, version: str, gap_ms: int) -> None:
