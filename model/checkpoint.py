@@ -39,12 +39,15 @@ def load_encoder(path: Path) -> SessionEncoder:
     try:
         with safe_open(path, framework="pt") as stored:
             metadata: dict[str, str] = stored.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            tensors: dict[str, torch.Tensor] = {
+                name: stored.get_tensor(name).clone()  # its own is the file in memory, which may go away
+                for name in stored.keys()  # noqa: SIM118
+            }
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path.name} is not a readable encoder: {error}") from error
     encoder = _empty_encoder(path, metadata)
     try:
-        encoder.load_state_dict(tensors)
+        encoder.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         raise CheckpointError(f"{path.name} does not fit its configuration: {text}") from error
@@ -62,6 +65,6 @@ def _empty_encoder(path: Path, metadata: dict[str, str]) -> SessionEncoder:
         )
     try:
         config: dict[str, Any] = json.loads(metadata["config"])
-        return SessionEncoder(EncoderConfig.from_dict(config), int(metadata["n_items"]))
+        return SessionEncoder(EncoderConfig.from_dict(config), int(metadata["n_items"]), seed=None)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path.name} does not say which encoder it is: {error}") from error

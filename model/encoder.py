@@ -117,7 +117,8 @@ def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
 class SessionEncoder(nn.Module):
     """Items in, query vector out. See the module's text for the form of a score."""
 
-    def __init__(self, config: EncoderConfig, n_items: int, seed: int = 0) -> None:
+    def __init__(self, config: EncoderConfig, n_items: int, seed: int | None = 0) -> None:
+        """Draw weights by the seed, or leave that to who fills them in: None."""
         super().__init__()
         if n_items < 1:
             raise ValueError("an encoder needs at least one item")
@@ -132,8 +133,8 @@ class SessionEncoder(nn.Module):
             LSTMLayer(dim if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
         )
         self.projection = None if dim == n_units else nn.Parameter(torch.empty(dim, n_units))
-        self._serving_items: Tensor | None = None
-        self.reset_parameters(torch.Generator().manual_seed(seed))
+        if seed is not None:
+            self.reset_parameters(torch.Generator().manual_seed(seed))
 
     @property
     def state_dim(self) -> int:
@@ -161,7 +162,6 @@ class SessionEncoder(nn.Module):
                 glorot_uniform(self.projection, config.n_units, config.embedding_dim, generator)
         for layer in self.layers:
             layer.reset_parameters(generator)  # type: ignore[operator]
-        self._serving_items = None
 
     def item_tables(self) -> list[nn.Parameter]:
         """The embedding tables: one when shared, else those of the input and of the output."""
@@ -209,11 +209,6 @@ class SessionEncoder(nn.Module):
 
     # ------------------------------------------------------------------- serving
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch between training and serving; what serving has prepared is forgotten."""
-        self._serving_items = None
-        return super().train(mode)
-
     def initial_states(self, n: int) -> Float32Array:
         """States of n sessions without a click; (n, state_dim)."""
         return np.zeros((n, self.state_dim), dtype=np.float32)
@@ -221,10 +216,8 @@ class SessionEncoder(nn.Module):
     def advance(self, states: Float32Array, rows: Int64Array) -> Float32Array:
         """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim)."""
         with torch.inference_mode():
-            items = self._serving_items
-            if items is None:
-                items = self._serving_items = self.unit(self.items)
-            x = items.index_select(0, torch.from_numpy(rows))
+            # Not the whole table ahead of time: of a million items it would be 400 MB more, twice at a swap.
+            x = self.unit(self.items.index_select(0, torch.from_numpy(rows)))
             parts = torch.from_numpy(states).chunk(2 * self.config.n_layers, dim=1)
             after: list[Tensor] = []
             for i, layer in enumerate(self.layers):
@@ -244,12 +237,13 @@ class SessionEncoder(nn.Module):
             found: Float32Array = (query * self.scale()).contiguous().numpy()
             return found
 
-    def item_vectors(self) -> Float32Array:
-        """What the index holds; (n_items, query_dim)."""
+    def item_vectors(self, rows: Int64Array | None = None) -> Float32Array:
+        """What the index holds, of all items or of the rows; (n_items, query_dim)."""
         with torch.inference_mode():
-            vectors = self.unit(self.item_tables()[-1])
+            chosen = slice(None) if rows is None else torch.from_numpy(rows)
+            vectors = self.unit(self.item_tables()[-1][chosen])
             if self.bias is not None:
-                vectors = torch.cat([vectors, (self.bias / self.scale()).unsqueeze(1)], dim=1)
+                vectors = torch.cat([vectors, (self.bias[chosen] / self.scale()).unsqueeze(1)], dim=1)
             return np.array(vectors.numpy(), dtype=np.float32, order="C")
 
     def with_rows(self, old_rows: Int64Array, seed: int = 0) -> SessionEncoder:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from model.allocator import return_freed_memory
 from streams.announcements import Announcement, AnnouncementFollower
 from streams.kafka import KafkaConnection
 from streams.metrics import WorkerMetrics
@@ -17,6 +18,8 @@ from streams.recommender import Recommender
 from streams.snapshot import Snapshot, SnapshotError, load_snapshot
 
 RETRY_S: Final = 30.0
+RELEASE_AFTER_S: Final = 2.0
+"""By then the last batch that began with the snapshot before has long ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,12 +126,16 @@ class Serving:
         before = self.current
         self.current = self._make_recommender(snapshot)
         self._loaded.set()
+        self._release_later(before)
         if before is not None:
             self._metrics.swaps.inc()
             self._metrics.snapshot.remove(before.snapshot.version)
         self._metrics.snapshot.labels(snapshot.version).set(1)
         self._metrics.snapshot_created.set(snapshot.manifest.created_ms / 1000)
-        self._last_good_file.write_text(snapshot.location)
+        try:
+            self._last_good_file.write_text(snapshot.location)
+        except OSError as error:  # it matters only to a restart after a bad announcement
+            _log.warning("which snapshot serves could not be noted in %s: %s", self._last_good_file, error)
         _log.info(
             "snapshot %s serves: %d items, %s index%s",
             snapshot.version,
@@ -136,3 +143,15 @@ class Serving:
             snapshot.index.kind,
             f", before it {before.snapshot.version}" if before else "",
         )
+
+    def _release_later(self, recommender: Recommender | None) -> None:
+        """Let go of it in a thread of its own: freeing a large snapshot must not fall to the event loop."""
+        held = [recommender]
+
+        def release() -> None:
+            held.clear()
+            return_freed_memory()
+
+        timer = threading.Timer(RELEASE_AFTER_S, release)
+        timer.daemon = True
+        timer.start()
