@@ -44,6 +44,7 @@ class Refused(NamedTuple):
     append_ms: int
     click: Position
     reason: str
+    detail: str
 
 
 class State(NamedTuple):
@@ -216,14 +217,18 @@ def _answer(record: Record) -> Answer:
 
 def _refused(record: Record) -> Refused:
     position = Position(int(record.headers["partition"]), int(record.headers["offset"]))
-    return Refused(record.timestamp_ms, position, record.headers["reason"])
+    return Refused(record.timestamp_ms, position, record.headers["reason"], record.headers["detail"])
 
 
 def _state(record: Record) -> State | None:
-    if record.key is None or not record.key.startswith(b"s"):
+    """What no worker has written there is no state."""
+    try:
+        if record.key is None or not record.key.startswith(b"s"):
+            return None
+        offset = -1 if record.value is None else int(msgspec.msgpack.decode(record.value[1:])[1])
+        session_id = record.key[1:].decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, IndexError):
         return None
-    offset = -1 if record.value is None else int(msgspec.msgpack.decode(record.value[1:])[1])
-    session_id = record.key[1:].decode()
     return State(record.position.partition, session_id, record.timestamp_ms, offset, record.value)
 
 
