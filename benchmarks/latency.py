@@ -8,7 +8,8 @@ from the moment at which a click was due, so that a stall counts for every click
 import argparse
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,35 @@ def _measure(run: Run, backlog: Backlog, asked: argparse.Namespace) -> Iterator[
             yield {"rate": 0.0} | _at_rate(run, worker, part, rate, asked.idle_seconds / 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the shop noted of each click, what the front end of each answer, and CPU per click by process."""
+
+    sent: Any
+    answers: NDArray[np.float64]
+    cpu_us: dict[str, float | None]
+
+
 def _at_rate(
     run: Run, worker: RunningWorker, clicks: Backlog, rate: float, warm_up_s: float
 ) -> dict[str, Any]:
     """Send at one rate and listen; what is due in the first ``warm_up_s`` is left out."""
+    found = exchange(run, worker, clicks, rate)
+    return (
+        latencies_ms(found.sent, found.answers, warm_up_s)
+        | found.cpu_us
+        | {"load_average": load()["load_average"]}
+    )
+
+
+def exchange(
+    run: Run,
+    worker: RunningWorker,
+    clicks: Backlog,
+    rate: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Exchange:
+    """Send at one rate and listen until every click is answered; ``meanwhile`` is called as that begins."""
     site, folder = run.site, run.folder
     answers, sent = folder / "answers.npy", folder / "sent.npz"
     n_answered = site.n_records(run.topics.recommendations)
@@ -111,11 +137,12 @@ def _at_rate(
         with run.start(
             "shop", "benchmarks.clients.shop", *arguments, f"--clicks={path}", f"--output={sent}"
         ) as shop:
+            meanwhile()
             _wait(shop, len(clicks) / rate + DRAIN_S)
         _wait_answered(run, worker, n_answered + len(clicks))
         after = (worker.cpu_s(), site.broker_cpu_s() or 0.0, listener.cpu_s())
         listener.stop()
-    arrays = np.load(sent)
+    arrays = dict(np.load(sent))
     used_us = [(late - early) / len(clicks) * 1e6 for early, late in zip(before, after, strict=True)]
     cpu = {
         "cpu_us_per_click": round(used_us[0], 1),
@@ -123,8 +150,7 @@ def _at_rate(
         "shop_cpu_us_per_click": round(float(arrays["cpu_s"]) / len(clicks) * 1e6, 1),
         "front_end_cpu_us_per_click": round(used_us[2], 1),
     }
-    found = latencies_ms(arrays, np.load(answers), warm_up_s)
-    return found | cpu | {"load_average": load()["load_average"]}
+    return Exchange(arrays, np.load(answers), cpu)
 
 
 def _wait(shop: Running, timeout_s: float) -> None:
@@ -165,18 +191,24 @@ def _listener(run: Run, answers: Path) -> Running:
     return listener
 
 
-def latencies_ms(sent: Any, answers: NDArray[np.float64], warm_up_s: float) -> dict[str, Any]:
-    """Join clicks and answers by partition and offset; quantiles in milliseconds."""
+def waited_ms(sent: Any, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Join clicks and answers by partition and offset: milliseconds from when each click was due."""
     arrived: dict[tuple[int, int], float] = {}
     for partition, offset, at_s in answers.tolist():
         arrived.setdefault((int(partition), int(offset)), at_s)
-    due, left = sent["due"], sent["sent"]
     places = zip(sent["partition"].tolist(), sent["offset"].tolist(), strict=True)
     at_s = np.array([arrived.get(place, np.inf) for place in places])
+    if np.isinf(at_s).any():
+        raise BenchmarkError(f"{int(np.isinf(at_s).sum())} of {len(at_s)} clicks have no answer")
+    found: NDArray[np.float64] = (at_s - sent["due"]) * 1e3
+    return found
+
+
+def latencies_ms(sent: Any, answers: NDArray[np.float64], warm_up_s: float) -> dict[str, Any]:
+    """Quantiles in milliseconds, without what was due in the first ``warm_up_s``."""
+    due, left = sent["due"], sent["sent"]
     counted = due >= due[0] + warm_up_s
-    waited = (at_s - due)[counted] * 1e3
-    if np.isinf(waited).any():
-        raise BenchmarkError(f"{int(np.isinf(waited).sum())} of {len(waited)} clicks have no answer")
+    waited = waited_ms(sent, answers)[counted]
     late = (left - due)[counted] * 1e3
     return {
         "clicks": len(waited),
