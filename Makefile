@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale
+.PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -72,6 +72,9 @@ bench-latency: setup  ## Latency against load, from due to answered, at three si
 
 bench-scale: setup  ## Rate and CPU per click against the size of the catalogue, and with two workers
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-swap: setup  ## How long clicks wait because of 100 swaps under load, and the memory after them
+	$(BIN)/python -m benchmarks.swap $(ARGS)
 
 bench-tables: $(STAMP)  ## Rewrite the tables of the README files from benchmarks/results
 	$(BIN)/python -m benchmarks.tables
