@@ -56,6 +56,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         held, self._held = self._held, set()
         super().resume_partitions(held)
 
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Return to the committed offsets, also where that is 0, which aiokafka takes for none.
+
+        What was fetched before, and set aside for a rebalance, would be lost: a new group's first clicks.
+        """
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        beginnings = {tp: offset for tp, offset in committed.items() if offset == 0}
+        if beginnings:
+            await self.seek_wait(beginnings)
+        return committed
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Yield what a fetch brought: a batch for each partition, of clicks or of the changelog."""
         fetched, _ = await self._wait_next_records(timeout)

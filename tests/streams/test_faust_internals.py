@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import faust
 import pytest
+from aiokafka import AIOKafkaConsumer
 from faust.app.base import App
 from faust.stores.rocksdb import Store
 from faust.tables.manager import TableManager
@@ -248,6 +249,27 @@ def test_exactly_what_is_marked_done_is_committed(tmp_path: Path) -> None:
         consumer._thread.thread_loop.close()  # of the thread that never ran
 
     asyncio.run(commit())
+
+
+def test_a_return_to_the_beginning_is_a_seek_as_well(tmp_path: Path) -> None:
+    sought: list[Mapping[TP, int]] = []
+
+    class Thread:
+        async def seek_to_committed(self) -> dict[TP, int | None]:
+            return {TOPIC: 0, TP("clicks", 1): 7, TP("changelog", 0): None}  # it has sought the 7 only
+
+        async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+            sought.append(partitions)
+
+    async def seek() -> None:
+        consumer = await make_consumer(tmp_path)
+        consumer._thread.thread_loop.close()
+        consumer._thread = Thread()
+        await consumer.perform_seek()
+
+    asyncio.run(seek())
+    assert sought == [{TOPIC: 0}]
+    assert "if offset and offset > 0:" in inspect.getsource(AIOKafkaConsumer.seek_to_committed)
 
 
 def test_a_fetched_batch_is_a_message_that_the_conductor_takes() -> None:
