@@ -140,8 +140,11 @@ def save_snapshot(
             else:
                 for file in (*BUNDLE_FILES, MANIFEST_FILE):
                     fs.put_file(str(folder / file), f"{target}/{file}")
-    except OSError as error:
-        raise SnapshotError(f"cannot write a snapshot to {location}: {error.strerror or error}") from error
+    except SnapshotError:
+        raise
+    except Exception as error:  # each library that writes a file has its own for a disk that is full
+        reason = getattr(error, "strerror", None) or _text(error)
+        raise SnapshotError(f"cannot write a snapshot to {location}: {reason}") from error
     return load_snapshot(fs.unstrip_protocol(target) if not local else target)
 
 

@@ -22,7 +22,8 @@ def kept_running(stage: Stage, name: str) -> Iterator[list[int]]:
         while not done.wait(LOOK_EVERY_S):
             if not worker.running:
                 codes.append(worker.wait())
-                stage.say(f"  {name} ended with {codes[-1]}: it is started again")
+                last = (worker.text().strip().splitlines() or [""])[-1]
+                stage.say(f"  {name} ended with {codes[-1]} and is started again; it said: {last}")
                 worker.start()
 
     keeper = threading.Thread(target=keep, name="process manager", daemon=True)

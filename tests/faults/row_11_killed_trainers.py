@@ -19,7 +19,7 @@ from tests.faults.rows import Findings, Row, Size
 from tests.faults.script import AwaitAnswers, EndLoad, Load, Start, Stop, Wait
 from tests.faults.stage import FaultError, Stage
 
-QUICK_POINTS: Final = (TrainerPoint.ENCODER, TrainerPoint.VERIFIED, TrainerPoint.RENAMED)
+QUICK_POINTS: Final = (TrainerPoint.ENCODER, TrainerPoint.RENAMED)
 TRAINER: Final = ("--once", "--units", "16", "--epochs", "1", "--min-sessions", "50", "--keep-snapshots", "1")
 SERVES_WITHIN_S: Final = 20.0
 

@@ -44,6 +44,7 @@ def run(stage: Stage, size: Size) -> Findings:
         time.sleep(0.2)
     time.sleep(size.choose(full=20, short=10, quick=1))
     after_mb = resident_mb(worker.pid)
+    n_rebuilt = worker.metric("nextclick_sessions_rebuilt_total")
     stage.perform([EndLoad(), AwaitAnswers(), Stop("w1")])
     audit = stage.audit()
     answers = [
@@ -56,6 +57,7 @@ def run(stage: Stage, size: Size) -> Findings:
         {
             "swaps": n_swaps,
             "items": n_items,
+            "rebuilt": n_rebuilt,
             **audit.figures(),
             "answers_not_of_one_version": len(mixed),
             "memory_before_mb": round(before_mb),
@@ -65,6 +67,7 @@ def run(stage: Stage, size: Size) -> Findings:
         },
         audit.problems(duplicates_allowed=False) + mixed[:5],
     )
+    findings.require(n_rebuilt > 0, "no session was rebuilt")
     for partition, seen in _versions_in_order(answers).items():
         findings.require(_follows(seen, announced), f"partition {partition}: versions out of order")
     if size is not Size.QUICK:  # a few swaps of small snapshots show nothing
