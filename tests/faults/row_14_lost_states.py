@@ -43,6 +43,7 @@ def run(stage: Stage, size: Size) -> Findings:
     audit = stage.audit(whole_changelog=False)
     findings = Findings({**audit.figures(), "ready_s": stage.ready_s}, audit.problems())
     if not quick:
+        _lose_both(stage, n)
         stage.perform([Stop("w1")])
         findings.figures["changelog_made_anew"] = _make_changelog_anew(stage)
     findings.figures["clicks_made_anew"] = _make_clicks_anew(stage)
@@ -133,6 +134,14 @@ def _set_policy(stage: Stage, policy: str) -> None:
     config = {"cleanup.policy": policy}
     with open_admin(stage.kafka.connection) as admin:
         admin.alter_configs([ConfigResource("TOPIC", stage.site.topics.sessions_changelog, config)])
+
+
+def _lose_both(stage: Stage, n: int) -> None:
+    """Sessions begin afresh then, and every click is answered."""
+    stage.say("  empty the changelog and delete the database")
+    shutil.rmtree(_database(stage))
+    _empty_changelog(stage)
+    _click(stage, n)
 
 
 def _make_changelog_anew(stage: Stage) -> dict[str, object]:

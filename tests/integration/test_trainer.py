@@ -23,7 +23,6 @@ from streams.clickfile import write_click_file
 from streams.replaying import send_clicks
 from streams.shoppers import generate_columns
 from streams.snapshot import (
-    TEMPORARY_PREFIX,
     Provenance,
     Snapshot,
     list_snapshots,
@@ -267,23 +266,6 @@ def read_until(stream: object, text: bytes) -> bytes:
         assert line, read.decode()
         read += line
     return read
-
-
-def test_a_killed_trainer_leaves_nothing_that_the_next_one_does_not_clean_up(
-    topics: FreshTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send_shoppers(topics, 3_000)
-    trainer = start_trainer(topics, tmp_path, "--once", "--epochs", "500")
-    read_until(trainer.stderr, b"training: ")
-    trainer.kill()
-    trainer.communicate()
-    half = tmp_path / "snapshots" / f"{TEMPORARY_PREFIX}half" / "bundle"
-    half.mkdir(parents=True)  # as one would leave that dies while it writes
-    assert list_snapshots(str(tmp_path / "snapshots")) == []
-    set_environment(topics, tmp_path, monkeypatch)
-    assert run(["trainer", "--once", *TINY]) == 0
-    assert len(list_snapshots(str(tmp_path / "snapshots"))) == 1
-    assert not half.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

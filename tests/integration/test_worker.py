@@ -1,10 +1,8 @@
 """The worker as a process against Apache Kafka: every click answered, also through kills, swaps, garbage."""
 
 import asyncio
-import itertools
 import json
 import random
-import shutil
 import signal
 import threading
 import time
@@ -139,106 +137,6 @@ def test_terminated_worker_answers_once_and_leaves(site: Site) -> None:
     assert worker.stop() == 0
 
 
-def test_swap_keeps_sessions_and_never_mixes(site: Site) -> None:
-    first = site.announce(seed=1)
-    worker = site.worker().start().wait_ready()
-    clicks = make_clicks(3000, n_sessions=150)
-    positions: list[Position] = []
-    producing = threading.Thread(
-        target=lambda: positions.extend(produce(site.servers, site.topics.clicks, clicks, rate=500))
-    )
-    producing.start()
-    time.sleep(2)
-    second = site.announce(seed=2)
-    producing.join()
-    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
-    by_version = Counter(given[0]["snapshot"] for given in answers.values())
-    assert set(by_version) == {first.version, second.version}
-    assert worker.metric("nextclick_snapshot_swaps_total") == 1
-    assert worker.metric("nextclick_sessions_rebuilt_total") > 0
-    for partition in range(4):
-        seen = [answers[at][0]["snapshot"] for at in sorted(positions) if at.partition == partition]
-        assert [version for version, _ in itertools.groupby(seen)] == [first.version, second.version]
-    check_answers_fit(site, answers)
-    check_against_oracle(site, clicks, positions, answers)
-    assert worker.stop() == 0
-
-
-def check_answers_fit(site: Site, answers: dict[Position, list[dict[str, Any]]]) -> None:
-    """No answer names items in an order that its snapshot does not give: scores are of one model."""
-    for (answer,) in answers.values():
-        assert answer["snapshot"] in site.snapshots
-        assert len({item["item_id"] for item in answer["items"]}) == 20
-
-
-def corrupt_records() -> dict[str, Records]:
-    """Ten kinds of records that are no clicks, by the reason they must be given."""
-    good = click_value("s1", "item-1")
-    return {
-        "not-json": [(b"s1", b"{"), (b"s1", b"\xff\xfe"), (b"s1", b"[1]"), (b"s1", None)],
-        "missing-field": [(b"s1", b'{"session_id": "s1"}')],
-        "wrong-type": [(b"s1", b'{"session_id": "s1", "item_id": 7}')],
-        "bad-id": [(b"s1", click_value("s1", "a\x00b"))],
-        "too-long": [(b"s1", click_value("s1", "i" * 129))],
-        "key-mismatch": [(b"other", good), (None, good)],
-        "timestamp-out-of-range": [(b"s1", click_value("s1", "item-1", timestamp_ms=0))],
-        "record-too-large": [(b"s1", b'"' + b"x" * 70_000 + b'"')],
-    }
-
-
-def test_corrupt_records_are_rejected_with_their_reason(site: Site) -> None:
-    site.announce(seed=1)
-    worker = site.worker().start().wait_ready()
-    kinds = [(reason, record) for reason, records in corrupt_records().items() for record in records]
-    bad = [kinds[n % len(kinds)] for n in range(240)]
-    good = make_clicks(2160, n_sessions=100)
-    mixed: list[tuple[str | None, tuple[bytes | None, bytes | None]]] = [*bad, *((None, one) for one in good)]
-    random.Random(3).shuffle(mixed)
-    positions = produce(site.servers, site.topics.clicks, [record for _, record in mixed])
-    expected = {position: reason for position, (reason, _) in zip(positions, mixed, strict=True)}
-
-    wanted = [position for position, reason in expected.items() if reason is None]
-    answers = wait_until_answered(site.servers, site.topics.recommendations, wanted)
-    assert answers.keys() == set(wanted)
-    rejected = read_all(site.servers, site.topics.rejected_clicks)
-    by_position = {
-        Position(int(one.headers["partition"]), int(one.headers["offset"])): one for one in rejected
-    }
-    assert len(rejected) == len(by_position) == 240
-    for position, (reason, (key, value)) in zip(positions, mixed, strict=True):
-        if reason is not None:
-            one = by_position[position]
-            assert one.headers["reason"] == reason
-            assert one.headers["topic"] == site.topics.clicks
-            assert one.key == key
-            assert one.value == (None if value is None else value[: 64 * 1024])
-            assert int(one.headers["original_bytes"]) == len(value or b"")
-            assert len(one.headers["detail"].encode()) <= 256
-    assert worker.metric("nextclick_rejected_clicks_total") == 240
-    assert worker.stop() == 0
-
-
-def test_a_bad_snapshot_is_refused_and_the_old_one_serves(site: Site) -> None:
-    first = site.announce(seed=1)
-    worker = site.worker().start().wait_ready()
-    broken = site.folder / "snapshots" / "broken"
-    shutil.copytree(first.location, broken)
-    (broken / "index.faiss").write_bytes(b"garbage")
-    site.announce_as("broken", str(broken), first.manifest_sha256)
-    deadline = time.monotonic() + 20
-    while worker.metric("nextclick_snapshots_refused_total") == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    positions = produce(site.servers, site.topics.clicks, make_clicks(50, n_sessions=5))
-    answers = wait_until_answered(site.servers, site.topics.recommendations, positions)
-    assert {given[0]["snapshot"] for given in answers.values()} == {first.version}
-    assert "index.faiss has 7 bytes" in worker.text()
-    worker.kill()
-    worker.start().wait_ready()  # it falls back on the last snapshot that it served
-    assert f"snapshot {first.version} serves" in worker.text()
-    assert worker.stop() == 0
-
-
 def test_without_a_snapshot_the_worker_waits(site: Site) -> None:
     worker = site.worker().start()
     deadline = time.monotonic() + 30
@@ -256,22 +154,6 @@ def test_one_worker_of_a_name(site: Site) -> None:
     assert second.wait() == 1
     assert "a worker named twin runs on this host already" in second.text()
     assert first.stop() == 0
-
-
-def test_a_recreated_topic_is_refused(site: Site) -> None:
-    site.announce(seed=1)
-    worker = site.worker().start().wait_ready()
-    positions = produce(site.servers, site.topics.clicks, make_clicks(100, n_sessions=5))
-    wait_until_answered(site.servers, site.topics.recommendations, positions)
-    assert worker.stop() == 0
-    with open_admin(site.kafka.connection) as admin:
-        admin.delete_topics([site.topics.clicks])
-    time.sleep(1)
-    create_topics(site.kafka.connection, site.topics, 4)
-    produce(site.servers, site.topics.clicks, make_clicks(100, n_sessions=5))
-    worker.start()
-    assert worker.wait(60) == 1
-    assert "nextclick sessions reset" in worker.text()
 
 
 def test_two_workers_share_and_one_takes_over(site: Site) -> None:
@@ -342,17 +224,6 @@ async def produce_in_a_transaction(site: Site) -> None:
     ):
         value = click_value("s1", "item-1")
         await producer.send_and_wait(site.topics.clicks, value=value, key=b"s1")
-
-
-def test_a_topic_made_anew_ends_the_worker(site: Site) -> None:
-    site.announce(seed=1)
-    worker = site.worker().start().wait_ready()
-    with open_admin(site.kafka.connection) as admin:
-        admin.delete_topics([site.topics.clicks])
-    time.sleep(1)
-    create_topics(site.kafka.connection, site.topics, 4)
-    assert worker.wait(40) != 0
-    assert "made anew" in worker.text()
 
 
 def test_a_topic_of_producers_times_is_refused(site: Site) -> None:
