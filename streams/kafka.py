@@ -14,7 +14,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, MemberToRemove
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownMemberIdError
 from kafka.partitioner import murmur2
 from kafka.structs import OffsetAndMetadata
 
@@ -33,6 +33,7 @@ __all__ = [
     "MemberToRemove",
     "OffsetAndMetadata",
     "TopicPartition",
+    "UnknownMemberIdError",
     "check_reachable",
     "murmur2",
     "open_admin",

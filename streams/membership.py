@@ -23,6 +23,7 @@ from streams.kafka import (
     MemberToRemove,
     OffsetAndMetadata,
     TopicPartition,
+    UnknownMemberIdError,
     open_admin,
     open_consumer,
 )
@@ -82,14 +83,16 @@ def set_start_offsets(
 ) -> None:
     """Set every partition's offset for a group that has none on ``topic`` yet; other groups stay.
 
-    A cluster's very first group waits for the brokers to make the topic that holds offsets.
+    A cluster's very first group waits for the brokers to make the topic that holds offsets. A group whose
+    topic was made anew has lost its offsets, and waits until its dead members are forgotten, too.
     """
     deadline_s = time.monotonic() + COORDINATOR_TIMEOUT_S
     while True:
         try:
             return _set_start_offsets(connection, group, topic, start_at, gap_ms)
         except KafkaError as error:
-            if not error.retriable or time.monotonic() > deadline_s:
+            may_pass = error.retriable or isinstance(error, UnknownMemberIdError)
+            if not may_pass or time.monotonic() > deadline_s:
                 raise GroupError(f"cannot set where group {group} starts to read {topic}: {error}") from error
             time.sleep(0.2)
 
@@ -105,9 +108,9 @@ def _set_start_offsets(
         results = admin.alter_group_offsets(
             group, {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         )
-        refused = [error.__name__ for error in results.values() if getattr(error, "errno", 0) != 0]
+        refused = [error for error in results.values() if getattr(error, "errno", 0) != 0]
         if refused and not _has_offsets(admin, group, partitions):  # or another worker was faster
-            raise GroupError(f"Kafka refuses to set where group {group} starts on {topic}: {refused[0]}")
+            raise refused[0]()
     by_partition = {partition.partition: offset for partition, offset in offsets.items()}
     _log.info("group %s is new: it starts at %s, offsets %s", group, start_at.value, by_partition)
 
