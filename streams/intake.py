@@ -23,6 +23,21 @@ class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
     records: list[Any]  # aiokafka's ConsumerRecord
 
 
+class OpenPartitions:
+    """The partitions that may be fetched from at this moment, for a fetch that may wait until another moment.
+
+    Not empty when there are none: to aiokafka that means all of them, and a fetch that waited for the
+    changelog while it was paused brought clicks, before their queue was emptied: they were lost.
+    """
+
+    def __init__(self, active: set[TP], paused: set[TP]) -> None:
+        self._active = active
+        self._paused = paused
+
+    def __contains__(self, tp: object) -> bool:
+        return tp in self._active and tp not in self._paused
+
+
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer with batches in and offsets out; everything else is inherited."""
 
@@ -55,6 +70,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().resume_flow()
         held, self._held = self._held, set()
         super().resume_partitions(held)
+
+    async def _getmany(self, active_partitions: set[TP], timeout: float) -> Any:
+        return await super()._getmany(OpenPartitions(active_partitions, self._paused_partitions), timeout)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Return to the committed offsets, also where that is 0, which aiokafka takes for none.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App
 from faust.stores.rocksdb import Store
 from faust.tables.manager import TableManager
@@ -270,6 +271,36 @@ def test_a_return_to_the_beginning_is_a_seek_as_well(tmp_path: Path) -> None:
     asyncio.run(seek())
     assert sought == [{TOPIC: 0}]
     assert "if offset and offset > 0:" in inspect.getsource(AIOKafkaConsumer.seek_to_committed)
+
+
+def test_a_fetch_that_waits_brings_only_what_is_open_when_it_ends(tmp_path: Path) -> None:
+    changelog, asked = TP("changelog", 0), []
+
+    class Thread:
+        async def getmany(self, partitions: Any, timeout: float) -> dict[TP, Any]:
+            asked.append(partitions)
+            return {}
+
+    async def fetch() -> None:
+        consumer = await make_consumer(tmp_path)
+        consumer._thread.thread_loop.close()
+        consumer._thread = Thread()
+        consumer._is_changelog_tp = lambda tp: tp == changelog
+        consumer.resume_partitions({changelog, TOPIC})
+        await consumer._wait_next_records(0.1)
+        (fetched,) = asked
+        assert changelog in fetched
+        assert TOPIC not in fetched  # it waits for the flow
+        consumer.pause_partitions({changelog})
+        assert fetched, "to aiokafka nothing is everything"
+        assert changelog not in fetched
+        consumer.resume_flow()
+        assert TOPIC in fetched
+        consumer.pause_partitions({TOPIC})
+        assert TOPIC not in fetched
+
+    asyncio.run(fetch())
+    assert "if partitions and tp not in partitions:" in inspect.getsource(Fetcher.fetched_records)
 
 
 def test_a_fetched_batch_is_a_message_that_the_conductor_takes() -> None:
