@@ -24,6 +24,7 @@ from streams.topics import TopicNames, create_topics, require_topics, topic_stat
 
 STALLED_S: Final = 30.0
 DELETION_S: Final = 30.0
+MEMBERS_GONE_S: Final = 12.0  # a little over the workers' session time-out
 GROUP_ID_NOT_FOUND: Final = 69
 
 
@@ -124,12 +125,15 @@ def forget_sessions(
 
 
 def _require_no_members(admin: Any, group: str) -> None:
-    members = admin.describe_groups([group])[group]["members"]
-    if members:
-        names = ", ".join(sorted(str(m.get("group_instance_id") or m.get("client_id")) for m in members))
-        raise SessionLogError(
-            f"group {group} has {len(members)} running workers ({names}); stop them and run this again"
-        )
+    """A worker that was killed or crashed is a member for some seconds more: those are waited for."""
+    deadline = time.monotonic() + MEMBERS_GONE_S
+    while members := admin.describe_groups([group])[group]["members"]:
+        if time.monotonic() > deadline:
+            names = ", ".join(sorted(str(m.get("group_instance_id") or m.get("client_id")) for m in members))
+            raise SessionLogError(
+                f"group {group} has {len(members)} running workers ({names}); stop them and run this again"
+            )
+        time.sleep(0.5)
 
 
 def _delete_group(admin: Any, group: str) -> None:

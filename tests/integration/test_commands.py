@@ -187,8 +187,9 @@ def n_records(topics: FreshTopics) -> int:
 
 
 def test_a_reset_forgets_the_sessions_and_is_refused_while_a_worker_lives(
-    topics: FreshTopics, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    topics: FreshTopics, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streams.sessionlog.MEMBERS_GONE_S", 1.0)
     store_session(topics, "s-1", 3, 1)
     database = tmp_path / "home" / "workers" / "w1" / "faust" / "v1"
     database.mkdir(parents=True)
