@@ -57,13 +57,17 @@ def costs_of(scale: Found) -> list[tuple[str, float, float]]:
     ]
 
 
-def draw(latency: Found, scale: Found, path: Path) -> None:
-    """Draw both halves into an SVG file."""
+def draw(latency: Found | None, scale: Found | None, path: Path) -> None:
+    """Draw both halves into an SVG file, or the one that was measured."""
+    halves = [
+        (half, found) for half, found in ((_draw_latency, latency), (_draw_costs, scale)) if found is not None
+    ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _draw_latency(left, latency)
-        _draw_costs(right, scale)
+        figure = Figure(figsize=(4.8 * len(halves), 3.8), layout="constrained")
+        for axes, (half, found) in zip(
+            figure.subplots(1, len(halves), squeeze=False)[0], halves, strict=True
+        ):
+            half(axes, found)
         figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
 
 
@@ -100,10 +104,8 @@ def main() -> None:
     """Draw the picture in docs/."""
     results = read_results()
     latency, scale = newest(results, "latency"), newest(results, "scale")
-    if latency is None or scale is None:
-        raise NextclickError(
-            "there are no results yet to draw: run make bench-latency and make bench-scale first"
-        )
+    if latency is None and scale is None:
+        raise NextclickError("there are no results yet to draw: run make bench-latency and make bench-scale")
     draw(latency, scale, PICTURE)
     say(f"drawn: {PICTURE.relative_to(ROOT)}")
 

@@ -70,10 +70,12 @@ def conditions(ran: Sequence[Found]) -> Iterator[str]:
     """Where and of which commits the figures are."""
     last = max(ran, key=lambda one: one["started"])
     machine, versions = last["machine"], last["versions"]
-    commits = ", ".join(dict.fromkeys(str(one["versions"]["nextclick"]) for one in ran))
+    commits = ", ".join(dict.fromkeys(one["versions"]["nextclick"] or "unknown" for one in ran))
+    busy = [one["benchmark"] for one in ran if not one["load"]["quiet_at_start"]]
+    trials = f" While other programs kept the machine busy: {', '.join(busy)}." if busy else ""
     yield (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; Kafka {versions['kafka']} on"
-        f" the same machine; Python {versions['python']}; commits {commits}."
+        f" the same machine; Python {versions['python']}; commits {commits}.{trials}"
     )
 
 
