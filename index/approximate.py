@@ -131,8 +131,8 @@ class CellIndex(ApproximateIndex):
     BREADTHS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 512, 1024)
     FEW_CELLS = 256
     """So few centres are scored as fast without codes."""
-    SAMPLED_PER_CELL = 24
-    ROUNDS = 10
+    SAMPLED_PER_CELL = 64
+    ROUNDS = 6
 
     @classmethod
     def build(cls, vectors: Float32Array) -> Self:
