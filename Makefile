@@ -83,7 +83,7 @@ bench-chart: $(STAMP)  ## Redraw docs/benchmarks.svg from benchmarks/results
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.chart
 
-bench: setup  ## All benchmarks, one after the other, in one or two hours
+bench: setup  ## All benchmarks, one after the other, in two hours
 	@for name in stream latency scale recovery memory swap index; do $(MAKE) --no-print-directory bench-$$name || exit; done
 
 clean:  ## Remove what was made here, .venv included

@@ -200,6 +200,29 @@ def recovery(results: Results) -> Iterator[str]:
     yield from markdown(lines)
 
 
+def swap(results: Results) -> Iterator[str]:
+    """What swaps do to clicks under load."""
+    one = newest(results, "swap")
+    lines = (
+        []
+        if one is None
+        else [
+            {
+                "items": line["items"],
+                "swaps": line["swaps"],
+                "p99 without, ms": line["calm_p99"],
+                "p99 within, ms": line["swap_p99"],
+                "longest delay, median of swaps, ms": line["swap_delay_p50"],
+                "longest of all, ms": line["swap_delay_max"],
+                "… without swaps, ms": line["calm_delay"],
+                "memory after ÷ before": line["rss_after/before"],
+            }
+            for line in one["figures"]
+        ]
+    )
+    yield from markdown(lines)
+
+
 SIZED = (
     sizing.Load(1_000, items=20_000),
     sizing.Load(20_000, items=100_000),
@@ -248,6 +271,8 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
     "README.md": {"marks": marks},
     "benchmarks/README.md": {
         "stream": stream, "latency": latency, "scale": scale, "recovery": recovery, "memory": memory,
+        "swap": swap,
+        "swap": swap,
     },
     "docs/operations.md": {"one worker": one_worker, "sizes": sized},
 }  # fmt: skip
