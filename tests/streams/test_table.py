@@ -4,9 +4,10 @@ import gc
 from pathlib import Path
 
 import pytest
+from faust.exceptions import ConsistencyError
 
 from streams.session import session_key
-from streams.table import FAUST_OFFSET_KEY, IDENTITY_KEY, SessionTable
+from streams.table import FAUST_OFFSET_KEY, IDENTITY_KEY, SessionTable, explain
 from tests.streams.tables import make_table
 
 
@@ -64,3 +65,15 @@ def test_scan_goes_on_after_a_key_and_sees_sessions_only(table: SessionTable) ->
 
 def test_the_changelog_has_the_name_that_topics_create_gives_it(table: SessionTable) -> None:
     assert table.changelog_topic == "nextclick-sessions-changelog"
+
+
+def test_a_disk_or_a_changelog_that_ends_a_worker_is_told_in_a_line() -> None:
+    full = explain(Exception("IO error: No space left on device: While appending to file: /w1/000004.log"))
+    assert "cannot be stored: IO error: No space left on device" in str(full)
+    assert "cannot be stored: [Errno 30] Read-only file system" in str(
+        explain(OSError(30, "Read-only file system"))
+    )
+    assert "run: nextclick sessions reset" in str(explain(ConsistencyError("persisted offset")))
+    assert explain(ValueError("IO error")) is None
+    assert explain(Exception("unexpected")) is None
+    assert explain(None) is None
