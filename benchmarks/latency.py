@@ -21,8 +21,9 @@ from benchmarks.backlog import Backlog, make_backlog
 from benchmarks.machine import load
 from benchmarks.meter import watch
 from benchmarks.report import Report, Say, command, parser, print_table, say
+from benchmarks.running import BenchmarkError, Running, RunningWorker
 from benchmarks.served import serve
-from benchmarks.site import BenchmarkError, Run, Running, RunningWorker, open_site
+from benchmarks.site import Run, open_site
 from benchmarks.vectors import trained_model
 from streams.topics import TopicNames
 

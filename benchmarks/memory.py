@@ -12,8 +12,9 @@ from typing import Any
 
 from benchmarks.meter import Sample, Stages, steady, watch
 from benchmarks.report import Report, Say, command, parser, print_table, say
+from benchmarks.running import RunningWorker
 from benchmarks.sessions import Filled, OpenSessions, disk_mb, fill_changelog
-from benchmarks.site import Run, RunningWorker, Site, open_site
+from benchmarks.site import Run, Site, open_site
 from benchmarks.snapshots import make_snapshot
 from benchmarks.vectors import catalogue_of, trained_model
 from streams.topics import TopicNames

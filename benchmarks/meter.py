@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.site import BenchmarkError, Running, RunningWorker, Site
+from benchmarks.running import BenchmarkError, Running, RunningWorker
+from benchmarks.site import Site
 from streams.kafka import TopicPartition, open_consumer
 
 SAMPLE_EVERY_S = 0.25

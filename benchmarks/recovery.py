@@ -13,8 +13,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import Report, Say, command, parser, print_table, say
+from benchmarks.running import RunningWorker
 from benchmarks.sessions import OpenSessions, disk_mb, fill_changelog, require_stored
-from benchmarks.site import Run, RunningWorker, Site, open_site
+from benchmarks.site import Run, Site, open_site
 from benchmarks.snapshots import make_snapshot
 from benchmarks.vectors import catalogue_of, trained_model
 from streams.topics import TopicNames

@@ -157,6 +157,26 @@ def print_table(lines: Sequence[Mapping[str, Any]]) -> None:
         print("  ".join(padded).rstrip(), flush=True)
 
 
+def markdown(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of equal columns as a Markdown table; numbers stand to the right."""
+    if not lines:
+        return ["(nothing measured yet)"]
+    heads = list(lines[0])
+    right = [all(isinstance(line[head], int | float | None) for line in lines) for head in heads]
+    rules = ["---:" if one else "---" for one in right]
+    rows = ([show(line[head]) for head in heads] for line in lines)
+    return [f"| {' | '.join(row)} |" for row in ([*heads], rules, *rows)]
+
+
+def show(value: Any) -> str:
+    """A figure as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"

@@ -16,8 +16,9 @@ from benchmarks.backlog import make_backlog
 from benchmarks.machine import load
 from benchmarks.meter import Sample, steady, watch
 from benchmarks.report import Report, Say, command, parser, print_table, say
+from benchmarks.running import BenchmarkError, RunningWorker
 from benchmarks.served import Served, serve
-from benchmarks.site import BenchmarkError, Run, RunningWorker, Site, open_site
+from benchmarks.site import Run, Site, open_site
 from benchmarks.vectors import Trained, trained_model
 from streams.topics import TopicNames
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rocksdict import AccessType, Options, Rdict
 
 from benchmarks.backlog import Backlog
-from benchmarks.site import BenchmarkError, Run
+from benchmarks.running import BenchmarkError
+from benchmarks.site import Run
 from benchmarks.vectors import SEED, Catalogue, Rows, Say, Trained
 from model.sequences import Sequences
 from streams.kafka import murmur2

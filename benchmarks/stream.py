@@ -18,7 +18,8 @@ from benchmarks.machine import load
 from benchmarks.meter import Stages, steady, watch
 from benchmarks.peers import naive
 from benchmarks.report import Report, Say, command, parser, print_table, say
-from benchmarks.site import Run, Running, RunningWorker, Site, open_site
+from benchmarks.running import Running, RunningWorker
+from benchmarks.site import Run, Site, open_site
 from benchmarks.snapshots import make_snapshot
 from benchmarks.vectors import catalogue_of, trained_model
 from streams.snapshot import Snapshot

@@ -25,7 +25,8 @@ from benchmarks.latency import WARM_UP_S, exchange, waited_ms
 from benchmarks.machine import load
 from benchmarks.meter import watch
 from benchmarks.report import Report, Say, command, parser, print_table, say
-from benchmarks.site import BenchmarkError, Run, RunningWorker, Site, open_site
+from benchmarks.running import BenchmarkError, RunningWorker
+from benchmarks.site import Run, Site, open_site
 from benchmarks.snapshots import make_snapshot
 from benchmarks.vectors import SEED, Catalogue, Trained, catalogue_of, trained_model
 from streams.announcements import Announcement, announce

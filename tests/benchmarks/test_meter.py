@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.meter import Sample, steady
-from benchmarks.site import BenchmarkError
+from benchmarks.running import BenchmarkError
 
 # 100 clicks a second with half a core; nothing happens in the first second.
 SAMPLES = [Sample(float(at), max(0, at - 1) * 100, (at * 0.5,), at * 0.1, 0.0) for at in range(12)]

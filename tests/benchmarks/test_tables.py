@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.figures import agreement
 from benchmarks.kept import ROOT, newest, read_results
-from benchmarks.tables import PLACES, TableError, agreement, markdown, with_tables
+from benchmarks.report import markdown
+from benchmarks.tables import PLACES, TableError, with_tables
 
 
 def a_run(started: str, ratio: float, *, quiet: bool = True, counts: bool = True) -> dict[str, Any]:
