@@ -124,6 +124,26 @@ class Auditor:
         done = {one.click for one in self.answers.read_on()} | {one.click for one in self.refused.read_on()}
         return set(clicks) - done
 
+    def trace(self, missing: Iterable[Position]) -> str:
+        """Say where and when the missing clicks are, and what was committed and answered around them."""
+        clicks = {one.position: one.timestamp_ms for one in self.clicks.read_on()}
+        lines = []
+        for partition in sorted({one.partition for one in missing}):
+            here = sorted(one for one in missing if one.partition == partition)
+            first, last = here[0].offset, here[-1].offset
+            around = [one for one in self.commits.read_on() if one.partition == partition]
+            before = [one for one in around if one.offset <= first][-2:]
+            after = [one for one in around if one.offset > first][:2]
+            answers = sorted(one for one in self.answers.records if one.partition == partition)
+            near = [one for one in answers if first - 2 <= one.click.offset <= last + 2]
+            lines.append(
+                f"partition {partition}: {len(here)} clicks from {first} to {last},"
+                f" arrived {clicks.get(here[0])} to {clicks.get(here[-1])}; committed"
+                f" {[(one.offset, one.at_ms) for one in before + after]}; answered around"
+                f" {[(one.click.offset, one.append_ms) for one in near]}"
+            )
+        return "\n  ".join(lines)
+
     def audit(
         self,
         sent: Mapping[Position, Sent],

@@ -18,7 +18,7 @@ from streams.outbox import Outbox, Outgoing
 from streams.recommender import Answers, Arrival, SessionRef
 from streams.session import Session
 from streams.steps import Progress, Step, ignore
-from tests.faults.strikes import Deed, Point, Strike
+from tests.faults.strikes import STRUCK, Deed, Point, Strike
 
 DEADLY_ITEM: Final = "item-deadly"
 RAISING_ITEM: Final = "item-raising"
@@ -46,21 +46,26 @@ class Striker:
     def at_step(self, step: Step) -> None:
         """To be called after each step."""
         if self.due(step):
-            self.signal_or_raise()
-            time.sleep(FOR_EVER_S)
+            self._strike_now()
+            if self._strike.deed is Deed.HANG:
+                time.sleep(FOR_EVER_S)
 
     async def at_point(self) -> None:
         """To be awaited inside a step that is due."""
-        self.signal_or_raise()
-        await asyncio.sleep(FOR_EVER_S)
+        self._strike_now()
+        if self._strike.deed is Deed.HANG:
+            await asyncio.sleep(FOR_EVER_S)
 
-    def signal_or_raise(self) -> None:
-        """Do the deed, if it is one that ends."""
-        if self._strike.deed is Deed.RAISE:
-            raise StruckError(f"struck at {self._strike.at}")
-        if self._strike.deed is not Deed.HANG:
-            print(f"struck at {self._strike.at} for the {self._strike.nth}. time", flush=True)
-            os.kill(os.getpid(), {Deed.KILL: signal.SIGKILL, Deed.FREEZE: signal.SIGSTOP}[self._strike.deed])
+    def _strike_now(self) -> None:
+        """Say so, and do the deed if it is a matter of a moment."""
+        print(STRUCK.format(ms=int(time.time() * 1000), strike=self._strike), flush=True)
+        match self._strike.deed:
+            case Deed.RAISE:
+                raise StruckError(f"struck at {self._strike.at}")
+            case Deed.KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case Deed.FREEZE:
+                os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def strike_deliveries(striker: Striker) -> None:

@@ -13,8 +13,6 @@ from tests.faults.clicks import clicks
 from tests.faults.stage import FaultError, Stage, now_ms
 from tests.faults.strikes import Deed, Point, Strike
 
-STRIKE_WITHIN_S = 60.0
-
 
 @dataclass(frozen=True)
 class Load:
@@ -89,10 +87,29 @@ class CrashAt:
 
     def do(self, stage: Stage) -> None:
         Start(self.worker, strike=Strike(self.at, self.nth, Deed.KILL), ready=False).do(stage)
-        ended = stage.await_end(self.worker, STRIKE_WITHIN_S)
+        stage.await_struck(self.worker)
+        ended = stage.await_end(self.worker, within_s=5.0)
         stage.killed_ms.append(now_ms())
         if ended.code != -signal.SIGKILL:
             raise FaultError(f"{self.worker} was to be killed at {self.at}, it ended with {ended.code}")
+
+
+@dataclass(frozen=True)
+class FreezeAt:
+    """Start a worker that stops its own time at a point, see that come, and let it stand so for a while.
+
+    After ``Continue`` it goes on from there.
+    """
+
+    worker: str
+    at: Step | Point
+    nth: int = 1
+    seconds: float = 0.0
+
+    def do(self, stage: Stage) -> None:
+        Start(self.worker, strike=Strike(self.at, self.nth, Deed.FREEZE), ready=False).do(stage)
+        stage.await_struck(self.worker)
+        time.sleep(self.seconds)
 
 
 @dataclass(frozen=True)

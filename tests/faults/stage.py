@@ -1,6 +1,7 @@
 """The stage of a fault row: a site on a cluster, its workers, the shop's clicks, the auditor."""
 
 import os
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +16,12 @@ from streams.kafka import ConfigResource, open_admin
 from tests.faults.auditor import Audit, Auditor
 from tests.faults.clicks import Sent
 from tests.faults.producer import VerifiableProducer
+from tests.faults.strikes import struck_ms
 from tests.integration.harness import Position, WorkerProcess
 from tests.integration.site import Site, open_site
 
 ANSWERED_WITHIN_S = 120.0
+STRUCK_WITHIN_S = 60.0
 
 
 class FaultError(Exception):
@@ -27,7 +30,7 @@ class FaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker's end: its exit code (negative for a signal) and how long that took."""
+    """A worker's end: its exit code (negative for a signal), and the seconds since it was struck or asked."""
 
     worker: str
     code: int
@@ -106,14 +109,23 @@ class Stage:
         self.ready_s[name].append(round(seconds, 2))
         return seconds
 
-    def await_end(self, name: str, within_s: float) -> Ended:
-        """Wait until it has ended; raises FaultError where it does not."""
-        began = time.monotonic()
+    def await_struck(self, name: str, within_s: float = STRUCK_WITHIN_S) -> int:
+        """Wait until the strike that is built into it has come; gives when, in ms."""
+        deadline = time.monotonic() + within_s
+        while (at_ms := struck_ms(self.workers[name].text())) is None:
+            if time.monotonic() > deadline:
+                raise FaultError(f"{name} did not come to where it was to be struck in {within_s:.0f} s")
+            time.sleep(0.05)
+        return at_ms
+
+    def await_end(self, name: str, within_s: float, since_ms: int | None = None) -> Ended:
+        """Wait until it has ended, counting from now or ``since_ms``; FaultError where it does not."""
+        since_ms = now_ms() if since_ms is None else since_ms
         try:
             code = self.workers[name].wait(within_s)
-        except Exception as error:
+        except subprocess.TimeoutExpired as error:
             raise FaultError(f"{name} did not end within {within_s:.0f} s") from error
-        ended = Ended(name, code, round(time.monotonic() - began, 2))
+        ended = Ended(name, code, round((now_ms() - since_ms) / 1000, 2))
         self.endings.append(ended)
         return ended
 
@@ -122,8 +134,8 @@ class Stage:
         deadline = time.monotonic() + timeout_s
         while missing := self.auditor.unanswered(self.acknowledged):
             if time.monotonic() > deadline:
-                few = ", ".join(str(tuple(one)) for one in sorted(missing)[:5])
-                raise FaultError(f"{len(missing)} clicks have no answer after {timeout_s:.0f} s: {few}")
+                self.say("  " + self.auditor.trace(missing))
+                raise FaultError(f"{len(missing)} clicks have no answer after {timeout_s:.0f} s")
             time.sleep(0.5)
 
     def audit(self, *, whole_changelog: bool = True) -> Audit:

@@ -1,6 +1,7 @@
 """Where a worker is struck and by what: a value in a test's script, an environment variable to the worker."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,8 @@ from typing import Final, Self
 from streams.steps import Step
 
 VARIABLE: Final = "FAULTY_WORKER"
+STRUCK: Final = "struck at {ms} ms: {strike}"
+_STRUCK: Final = re.compile(r"^struck at (\d+) ms", re.MULTILINE)
 
 
 class Point(StrEnum):
@@ -48,3 +51,9 @@ class Strike:
             return None
         at, nth, deed = environment[VARIABLE].split()
         return cls(Point(at) if at in set(Point) else Step(at), int(nth), Deed(deed))
+
+
+def struck_ms(log: str) -> int | None:
+    """When a worker was struck, by its log; None where it was not yet."""
+    found = _STRUCK.search(log)
+    return int(found[1]) if found else None

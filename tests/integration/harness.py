@@ -117,13 +117,18 @@ class WorkerProcess:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """kill -9, and gone when this returns."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.send_signal(number)
 
     def wait(self, timeout_s: float = 30) -> int:
