@@ -125,7 +125,7 @@ def _marks(report: Report, n_sessions: int) -> None:
     counts = n_sessions >= WHOLE
     rate = report.body["sessions_per_s"]
     report.mark(
-        "recovery of a lost folder, sessions/s", f">= {PER_S}", rate, rate >= PER_S if counts else None
+        "recovery of a lost folder, sessions/s", f">= {PER_S:,}", rate, rate >= PER_S if counts else None
     )
     for start in (STOPPED, KILLED):
         found = by_start[start]
