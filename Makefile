@@ -52,7 +52,7 @@ test: setup  ## All tests, on an Apache Kafka of their own
 test-unit: $(STAMP)  ## The tests that need no Kafka
 	$(BIN)/pytest -m "not kafka"
 
-faults: setup  ## Every row of the fault table, about an hour and three hours in full (ARGS=--short, --rows …)
+faults: setup  ## Every fault of the table against real Kafka, some three hours (ARGS=--short: 30 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
 
 bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalogue (ARGS=… for its flags)
