@@ -9,13 +9,12 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from streams.snapshot import Snapshot
 from streams.topics import TopicNames
 from tests.faults.clicks import Sent
+from tests.faults.evidence import Answer, Refused, State, read_answer, read_refused, read_state
 from tests.faults.reading import COMMITS_TOPIC, Follower, commits_of
 from tests.integration.harness import Position, Record
 from tests.oracle import differences, fold_one_by_one, read_click
@@ -23,38 +22,6 @@ from tests.oracle import differences, fold_one_by_one, read_click
 CLOCK_SLACK_MS = 5
 NEVER_MS = 1 << 62
 SHOWN = 5
-
-
-class Answer(NamedTuple):
-    """A recommendation as a front end reads it."""
-
-    partition: int  # where it stands
-    append_ms: int
-    click: Position
-    session_id: str
-    item_id: str
-    snapshot: str
-    n_items: int
-    best: float  # the first score
-
-
-class Refused(NamedTuple):
-    """A record of ``rejected-clicks``."""
-
-    append_ms: int
-    click: Position
-    reason: str
-    detail: str
-
-
-class State(NamedTuple):
-    """A session as the changelog has it; None where it was removed."""
-
-    partition: int
-    session_id: str
-    append_ms: int
-    offset: int  # of the last click applied, −1 for a tombstone
-    value: bytes | None
 
 
 @dataclass
@@ -114,9 +81,9 @@ class Auditor:
 
     def __init__(self, servers: str, topics: TopicNames, group: str) -> None:
         self.clicks: Follower[Record] = Follower(servers, topics.clicks, lambda record: record)
-        self.answers = Follower(servers, topics.recommendations, _answer)
-        self.refused = Follower(servers, topics.rejected_clicks, _refused)
-        self.states = Follower(servers, topics.sessions_changelog, _state)
+        self.answers = Follower(servers, topics.recommendations, read_answer)
+        self.refused = Follower(servers, topics.rejected_clicks, read_refused)
+        self.states = Follower(servers, topics.sessions_changelog, read_state)
         self.commits = Follower(servers, COMMITS_TOPIC, commits_of(group, topics.clicks))
 
     def unanswered(self, clicks: Iterable[Position]) -> set[Position]:
@@ -218,38 +185,6 @@ class Auditor:
             ):
                 late = "never" if late_ms == NEVER_MS else f"{late_ms - commit.at_ms} ms later"
                 audit.ahead.append(f"{commit.partition}/{commit.offset}: all below it was done {late}")
-
-
-def _answer(record: Record) -> Answer:
-    answer = json.loads(record.value or b"")
-    click = answer["click"]
-    return Answer(
-        record.position.partition,
-        record.timestamp_ms,
-        Position(click["partition"], click["offset"]),
-        answer["session_id"],
-        click["item_id"],
-        answer["snapshot"],
-        len(answer["items"]),
-        max((item["score"] for item in answer["items"]), default=0.0),
-    )
-
-
-def _refused(record: Record) -> Refused:
-    position = Position(int(record.headers["partition"]), int(record.headers["offset"]))
-    return Refused(record.timestamp_ms, position, record.headers["reason"], record.headers["detail"])
-
-
-def _state(record: Record) -> State | None:
-    """What no worker has written there is no state."""
-    try:
-        if record.key is None or not record.key.startswith(b"s"):
-            return None
-        offset = -1 if record.value is None else int(msgspec.msgpack.decode(record.value[1:])[1])
-        session_id = record.key[1:].decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, IndexError):
-        return None
-    return State(record.position.partition, session_id, record.timestamp_ms, offset, record.value)
 
 
 def _check_outcomes(
