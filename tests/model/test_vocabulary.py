@@ -63,6 +63,16 @@ def test_is_stored_and_read(tmp_path: Path) -> None:
     assert pq.read_table(path).column_names == ["item_id", "row", "count"]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_pieces_come_together(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "items.parquet"
+    monkeypatch.setattr("model.vocabulary.ITEMS_AT_ONCE", at_once)
+    Vocabulary.from_clicks(CLICKS).save(path)
+    stored = Vocabulary.load(path)
+    assert stored.item_ids == ("tea", "cup", "pot")
+    assert stored.rows(["pot", "cup", "tea"]).tolist() == [2, 1, 0]
+
+
 def test_counts_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         Vocabulary.from_clicks(CLICKS).counts[0] = 9

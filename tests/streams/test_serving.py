@@ -4,11 +4,14 @@ import hashlib
 import logging
 import shutil
 import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streams import serving as serving_module
 from streams import snapshot as snapshot_module
 from streams.announcements import Announcement, announce
 from streams.kafka import KafkaConnection
@@ -107,6 +110,23 @@ def test_the_announced_snapshot_serves(
     assert value("nextclick_snapshot_info", {"version": snapshots[0][0]}) == 1
     assert value("nextclick_snapshot_created_seconds") == 1_700_000_000
     assert value("nextclick_snapshot_swaps_total") == 0
+
+
+def test_the_snapshot_before_is_freed_soon_and_elsewhere(
+    serving: Serving, snapshots: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that began with it may still run; it must not be what frees it."""
+    monkeypatch.setattr(serving_module, "RELEASE_AFTER_S", 0.2)
+    serving._on_announcement(announcement(snapshots[0]))
+    assert serving.current is not None
+    freed_in: list[threading.Thread] = []
+    weakref.finalize(serving.current, lambda: freed_in.append(threading.current_thread()))
+    serving._on_announcement(announcement(snapshots[1]))
+    assert not freed_in
+    deadline = time.monotonic() + 10
+    while not freed_in and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [thread is threading.main_thread() for thread in freed_in] == [False]
 
 
 def test_a_swap_is_one_assignment_and_is_counted(
