@@ -6,12 +6,16 @@ as one message, and what is done is one offset per partition. Assignment, recove
 commit timer stay Faust's.
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+
+FIRST_LOOK_S: Final = 3.0
 
 
 class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
@@ -38,6 +42,16 @@ class OpenPartitions:
         return tp in self._active and tp not in self._paused
 
 
+@dataclass(slots=True)
+class Return:
+    """A return to a partition's committed offset that no click has followed yet."""
+
+    offset: int
+    since_s: float
+    patience_s: float = FIRST_LOOK_S
+    seen: int = -1  # where the batch began that did not begin there
+
+
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer with batches in and offsets out; everything else is inherited."""
 
@@ -45,6 +59,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*arguments, **options)
         self._done: dict[TP, int] = {}
         self._held: set[TP] = set()
+        self._returns: dict[TP, Return] = {}
 
     def mark_done(self, next_offsets: Mapping[TP, int]) -> None:
         """Let these offsets be committed: every record below them is answered and its state stored."""
@@ -80,10 +95,46 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         What was fetched before, and set aside for a rebalance, would be lost: a new group's first clicks.
         """
         committed: Mapping[TP, int] = await super().seek_to_committed()
+        now_s = time.monotonic()
+        self._returns |= {tp: Return(at, now_s) for tp, at in committed.items() if at is not None}
         beginnings = {tp: offset for tp, offset in committed.items() if offset == 0}
         if beginnings:
             await self.seek_wait(beginnings)
         return committed
+
+    async def is_complete(self, batch: FetchedBatch) -> bool:
+        """Tell whether nothing was lost before this batch; if something was, have it fetched again.
+
+        Asked of what reaches the agent: the first batch after a return to the committed offsets begins there,
+        whatever happened on the way from the fetch. Offsets without a record (markers of transactions, what
+        retention took) look like a loss, until they look the same a second time.
+        """
+        tp, first = batch.tp, batch.records[0].offset
+        back = self._returns.get(tp)
+        if back is not None and first > back.offset and first != back.seen:
+            back.seen = first
+            await self._look_again(tp, back)
+            return False
+        self._returns.pop(tp, None)
+        return True
+
+    async def look_for_lost(self) -> None:
+        """Fetch again where clicks wait and none has reached the agent for long after a return."""
+        now_s = time.monotonic()
+        for tp, back in list(self._returns.items()):
+            end = self.highwater(tp) if tp in self.assignment() else None
+            if end is not None and end > back.offset and now_s - back.since_s > back.patience_s:
+                await self._look_again(tp, back)
+                back.since_s = now_s
+                back.patience_s *= 2  # there may be no record, after all
+
+    async def _look_again(self, tp: TP, back: "Return") -> None:
+        self.log.warning("%s was to be read from %d on, and was not: looking again", tp, back.offset)
+        try:
+            await self.seek_wait({tp: back.offset})
+        except Exception:
+            if tp in self.assignment():  # else it is another worker's by now
+                raise
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Yield what a fetch brought: a batch for each partition, of clicks or of the changelog."""

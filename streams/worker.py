@@ -133,7 +133,7 @@ class Worker:
     async def _recommend(self, stream: Any) -> None:
         """The agent: take what has arrived, answer it, begin again."""
         async for event in stream.noack().events():
-            records, generation = self._take(event.message, stream.channel.queue)
+            records, generation = await self._take(event.message, stream.channel.queue)
             async with self._turn:
                 try:
                     while records:
@@ -143,12 +143,13 @@ class Worker:
                     self._metrics.abandoned.inc()
                     _log.info("gave up a batch of %d clicks: their partitions have moved on", len(records))
 
-    def _take(self, first: FetchedBatch, queue: Any) -> tuple[list[Any], int]:
+    async def _take(self, first: FetchedBatch, queue: Any) -> tuple[list[Any], int]:
         """1. Take what has already arrived, of the current generation; no timer fills a batch."""
         generation = int(self.app.consumer_generation_id)
         batch, records = first, []
         while True:
-            if batch.generation_id == generation:  # else its partitions' new owner reads it again
+            # Of another generation: its partitions' new owner reads it again.
+            if batch.generation_id == generation and await self.app.consumer.is_complete(batch):
                 records += batch.records
             if len(records) >= self._config.max_batch or queue.empty():
                 return records, generation
@@ -267,15 +268,19 @@ class Worker:
             yield rejection_record(self._topics.rejected_clicks, REJECTED_PARTITION, one)
 
     async def _tick(self) -> None:
-        """Between two batches: remove idle sessions, note the lag. It must not raise: that ends the app."""
+        """Between two batches: remove idle sessions, note the lag, look for what was lost.
+
+        It must not raise: that ends the app.
+        """
         try:
             if self.ready and self.ownership.is_open:
                 await self._expire()
                 self._note_lag()
+                await self.app.consumer.look_for_lost()
         except PartitionsMovedError:
             pass  # their new owner does it
         except Exception:
-            _log.exception("idle sessions could not be removed, trying again")
+            _log.exception("what is done now and then could not be done, trying again")
 
     async def _expire(self) -> None:
         generation = int(self.app.consumer_generation_id)

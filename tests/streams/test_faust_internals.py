@@ -25,7 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streams.intake import BatchConsumer, BatchTransport, FetchedBatch
+from streams.intake import FIRST_LOOK_S, BatchConsumer, BatchTransport, FetchedBatch
 from streams.table import FAUST_OFFSET_KEY, SessionTable
 from tests.streams.tables import make_table
 
@@ -52,6 +52,8 @@ def test_the_version_that_was_read() -> None:
         (Consumer, "_is_changelog_tp", ["self", "tp"]),
         (Consumer, "_wait_next_records", ["self", "timeout"]),
         (Consumer, "perform_seek", ["self"]),
+        (Consumer, "seek_to_committed", ["self"]),
+        (driver.Consumer, "seek_wait", ["self", "partitions"]),
         (Consumer, "on_partitions_revoked", ["self", "revoked"]),
         (Consumer, "getmany", ["self", "timeout"]),
         (Table, "on_changelog_event", ["self", "event"]),
@@ -301,6 +303,50 @@ def test_a_fetch_that_waits_brings_only_what_is_open_when_it_ends(tmp_path: Path
 
     asyncio.run(fetch())
     assert "if partitions and tp not in partitions:" in inspect.getsource(Fetcher.fetched_records)
+
+
+def test_a_batch_that_does_not_begin_where_reading_began_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[Mapping[TP, int]] = []
+
+    def batch(tp: TP, *offsets: int) -> FetchedBatch:
+        fetched = FetchedBatch(tp.topic, tp.partition, offsets[-1], 0.0, 0, (), b"", b"", None, tp=tp)
+        fetched.records = [Written(offset, b"k", b"v") for offset in offsets]
+        return fetched
+
+    class Thread:
+        async def seek_to_committed(self) -> dict[TP, int | None]:
+            return {TOPIC: 7, TP("clicks", 1): None}
+
+        async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+            sought.append(partitions)
+
+    async def take() -> None:
+        consumer = await make_consumer(tmp_path)
+        consumer._thread.thread_loop.close()
+        consumer._thread = Thread()
+        await consumer.perform_seek()
+        assert await consumer.is_complete(batch(TP("clicks", 1), 30))  # nothing was committed
+        assert not await consumer.is_complete(batch(TOPIC, 9, 10))  # 7 and 8 were lost
+        assert not await consumer.is_complete(batch(TOPIC, 11))  # what was queued behind
+        assert sought == [{TOPIC: 7}] * 2
+        assert await consumer.is_complete(batch(TOPIC, 7, 8, 9))
+        assert await consumer.is_complete(batch(TOPIC, 12))  # offsets without records, later on
+        await consumer.perform_seek()
+        assert not await consumer.is_complete(batch(TOPIC, 9))
+        assert await consumer.is_complete(batch(TOPIC, 9))  # so there is nothing at 7 and 8
+        assert len(sought) == 3
+        monkeypatch.setattr(Committing, "highwater", lambda _, tp: 9)
+        await consumer.perform_seek()
+        await consumer.look_for_lost()  # not yet
+        assert len(sought) == 3
+        consumer._returns[TOPIC].since_s -= FIRST_LOOK_S + 0.1
+        await consumer.look_for_lost()
+        await consumer.look_for_lost()  # and not at once again
+        assert len(sought) == 4
+
+    asyncio.run(take())
 
 
 def test_a_fetched_batch_is_a_message_that_the_conductor_takes() -> None:

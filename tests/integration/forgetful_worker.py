@@ -1,0 +1,32 @@
+"""``nextclick`` with a fault built in: the first fetch after each return to committed offsets is lost."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from faust.types import TP
+
+from deploy.cli.main import main
+from streams.intake import BatchConsumer, BatchTransport
+
+
+class Forgetful(BatchConsumer):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._forgets: set[TP] = set()
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        self._forgets |= {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        async for tp, batch in super().getmany(timeout):
+            if tp in self._forgets:
+                self._forgets.discard(tp)
+                print(f"forgot {len(batch.records)} clicks of {tp}", flush=True)
+            else:
+                yield tp, batch
+
+
+if __name__ == "__main__":
+    BatchTransport.Consumer = Forgetful
+    main()
