@@ -5,6 +5,7 @@ being run. What was seen goes to a JSON file and a table; the exit code is 1 whe
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS, Report, command, print_table, say
-from tests.faults.cluster import Clusters
+from tests.faults.cluster import Clusters, NamedCluster
 from tests.faults.rows import Findings, Row, Size, all_rows
 from tests.faults.stage import clean_environment, open_stage
 
@@ -39,20 +40,26 @@ def main() -> None:
     flags.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     flags.add_argument("--note", default="", help="a remark to keep in the JSON file")
     given = flags.parse_args()
+    servers = os.environ.get("NEXTCLICK_BOOTSTRAP_SERVERS")
     clean_environment()
-    conditions = {"size": given.size, "shortened": given.size is not Size.FULL, "rows": given.rows}
+    conditions = {
+        "size": given.size,
+        "shortened": given.size is not Size.FULL,
+        "rows": given.rows,
+        "kafka": "brokers on this machine" if servers is None else "a named cluster",
+    }
     report = Report("faults", conditions, given.results, given.note)
-    report.body["rows"] = run_rows([rows[number] for number in given.rows], given.size)
+    report.body["rows"] = run_rows([rows[number] for number in given.rows], given.size, servers)
     report.write()
     tell(report.body["rows"], given.size)
     if not all(one["held"] for one in report.body["rows"]):
         sys.exit(1)
 
 
-def run_rows(rows: list[Row], size: Size) -> list[dict[str, Any]]:
+def run_rows(rows: list[Row], size: Size, servers: str | None) -> list[dict[str, Any]]:
     """Run all; what is left of a row that does not hold stays in its folder."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    clusters = Clusters(folder)
+    clusters = Clusters(folder, NamedCluster(servers) if servers else None)
     try:
         results = [run_row(row, size, clusters, folder) for row in rows]
     finally:

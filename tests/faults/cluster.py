@@ -1,6 +1,7 @@
 """Clusters for rows: one broker that rows share, or brokers of a row's own to strike.
 
-Three brokers are a cluster as in production: replication 3, two in sync for a write to count.
+Three brokers are a cluster as in production: replication 3, two in sync for a write to count. Where
+``NEXTCLICK_BOOTSTRAP_SERVERS`` names a cluster, rows that need no brokers of their own run on that.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,25 @@ from pathlib import Path
 
 from deploy.broker import LocalKafka
 from tests.faults.rows import Row
+
+
+class NamedCluster(LocalKafka):
+    """A cluster of somebody else's: used, and neither started nor stopped nor struck."""
+
+    def __init__(self, servers: str) -> None:
+        super().__init__(Path())
+        self._servers = servers
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What was named."""
+        return self._servers
+
+    def start(self) -> None:
+        """Nothing: it runs."""
+
+    def stop(self) -> None:
+        """Nothing: it stays."""
 
 
 class Clusters:

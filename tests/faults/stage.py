@@ -5,14 +5,15 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from deploy.broker import LocalKafka
-from streams.kafka import ConfigResource, open_admin
+from streams.errors import NextclickError
+from streams.kafka import ConfigResource, KafkaError, open_admin
 from tests.faults.auditor import Audit, Auditor
 from tests.faults.clicks import Sent
 from tests.faults.producer import VerifiableProducer
@@ -155,6 +156,10 @@ def open_stage(kafka: LocalKafka, folder: Path, say: Callable[[str], None]) -> I
         finally:
             for producer in stage.producers:
                 producer.abandon()
+            for worker in site.workers:
+                worker.kill()
+            with suppress(KafkaError, NextclickError), open_admin(kafka.connection) as admin:
+                admin.delete_topics(list(astuple(site.topics)))
 
 
 def _note_arrivals(site: Site) -> None:

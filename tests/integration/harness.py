@@ -124,8 +124,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """kill -9, and gone when this returns."""
-        self.signal(signal.SIGKILL)
-        self.wait()
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self.wait()
 
     def signal(self, number: int) -> None:
         if self._process is not None and self.running:
