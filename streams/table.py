@@ -7,6 +7,7 @@ is the only module that touches Faust's table internals; ``tests/streams/test_fa
 when they change.
 """
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -35,6 +36,8 @@ _ROCKSDB_OPTIONS: Final = {
     "bloom_filter_size": 10,
 }
 
+_DISK_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,9 +54,8 @@ def explain(error: BaseException | None) -> StoreError | None:
         )
     # RocksDB's errors come as plain exceptions; only their text tells.
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) or (
-        type(error) is Exception and text.startswith(("IO error", "Corruption"))
-    ):
+    of_rocksdb = type(error) is Exception and text.startswith(("IO error", "Corruption"))
+    if of_rocksdb or (isinstance(error, OSError) and error.errno in _DISK_ERRORS):
         return StoreError(
             f"the sessions cannot be stored: {text}. What was not stored is not committed and comes again;"
             " mend the disk, then start the worker again"
