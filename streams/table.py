@@ -54,7 +54,12 @@ def explain(error: BaseException | None) -> StoreError | None:
         )
     # RocksDB's errors come as plain exceptions; only their text tells.
     text = " ".join(str(error).split())
-    of_rocksdb = type(error) is Exception and text.startswith(("IO error", "Corruption"))
+    if type(error) is Exception and text.startswith("Corruption"):
+        return StoreError(
+            f"the local database is damaged: {text}. Delete its folder; the sessions are read again from the"
+            " changelog"
+        )
+    of_rocksdb = type(error) is Exception and text.startswith("IO error")
     if of_rocksdb or (isinstance(error, OSError) and error.errno in _DISK_ERRORS):
         return StoreError(
             f"the sessions cannot be stored: {text}. What was not stored is not committed and comes again;"

@@ -16,6 +16,16 @@ def resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def n_open_files(pid: int) -> int:
-    """Open descriptors: files, sockets and what else there is."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+def open_files(pid: int) -> tuple[int, int]:
+    """How many descriptors are open of databases, and how many of all else: sockets, logs, pipes."""
+    of_databases = others = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if ".db/" in target:
+            of_databases += 1
+        else:
+            others += 1
+    return of_databases, others

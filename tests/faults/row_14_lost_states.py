@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from streams.kafka import ConfigResource, TopicPartition, open_admin, open_consumer, open_producer
@@ -85,6 +86,20 @@ def _delete_database_in_use(stage: Stage) -> None:
     stage.perform([Kill("w1"), Start("w1")])
 
 
+def _damage_database(stage: Stage) -> None:
+    stage.say("  damage the database while the worker is away")
+    stage.perform([Kill("w1")])
+    for file in Path(_database(stage)).rglob("MANIFEST-*"):
+        file.write_bytes(b"garbage" * 100)
+    stage.start("w1")
+    ended = stage.await_end("w1", REFUSED_WITHIN_S)
+    said = stage.workers["w1"].text().splitlines()[-1]
+    if ended.code != 1 or "the local database is damaged" not in said:
+        raise FaultError(f"with a damaged database it ended with {ended.code} and said: {said}")
+    shutil.rmtree(_database(stage))
+    stage.perform([Start("w1")])
+
+
 def _write_garbage(stage: Stage) -> None:
     """Write to the changelog what no worker would, also for a session that clicks afterwards; recover all."""
     stage.say("  write garbage to the changelog")
@@ -127,7 +142,13 @@ def _empty_changelog(stage: Stage) -> None:
     stage.perform([Start("w1")])
 
 
-LOSSES: Final = (_delete_database, _delete_database_in_use, _write_garbage, _empty_changelog)
+LOSSES: Final = (
+    _delete_database,
+    _delete_database_in_use,
+    _damage_database,
+    _write_garbage,
+    _empty_changelog,
+)
 
 
 def _set_policy(stage: Stage, policy: str) -> None:
@@ -222,7 +243,7 @@ def _n_clicks(stage: Stage) -> int:
 
 ROW = Row(
     14,
-    "local database deleted; changelog emptied, deleted or with garbage in it; clicks recreated",
+    "local database deleted or damaged; changelog emptied, deleted or with garbage in it; clicks recreated",
     "rebuilt from what is left; or a clear refusal within 60 s and a documented way on",
     run,
 )

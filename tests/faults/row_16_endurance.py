@@ -1,26 +1,27 @@
 """Row 16: two hours of clicks, swaps and expiring sessions; memory and open files come to rest.
 
 New sessions come all the time and click five times each, so that as many expire as come. The short form has
-the same shape in five minutes; a leak of some hundred bytes a click shows there, less only in the long one.
+the same shape in five minutes. There the databases' write buffers, 8 MiB for each partition, are still
+filling, so it allows more growth: a leak of 500 bytes a click shows, less only in the long form.
 """
 
 import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 from tests.faults.clicks import Sent, sent_click
 from tests.faults.reading import Follower
-from tests.faults.resources import n_open_files, resident_mb
+from tests.faults.resources import open_files, resident_mb
 from tests.faults.rows import Findings, Row, Size
 from tests.faults.script import Start, Stop
 from tests.faults.stage import FaultError, Stage
 from tests.integration.harness import Position, Record
-from tests.integration.site import N_ITEMS, make_snapshot
+from tests.integration.site import N_ITEMS, N_PARTITIONS, make_snapshot
 
 RATE: Final = 500.0
-MOST_GROWTH: Final = 0.02
 ANSWERED_WITHIN_S: Final = 60.0
 CLICKS_OF_A_SESSION: Final = 5
 OPEN_SESSIONS: Final = 300
@@ -38,10 +39,11 @@ class Plan:
     expiry_s: float
     early_s: tuple[float, float]
     late_s: tuple[float, float]
+    most_growth: float
 
 
-LONG: Final = Plan(7200, swap_s=300, expiry_s=600, early_s=(1800, 3600), late_s=(5400, 7200))
-SHORT: Final = Plan(300, swap_s=15, expiry_s=30, early_s=(75, 150), late_s=(225, 300))
+LONG: Final = Plan(7200, 300, 600, early_s=(1800, 3600), late_s=(5400, 7200), most_growth=0.02)
+SHORT: Final = Plan(300, 15, 30, early_s=(75, 150), late_s=(225, 300), most_growth=0.05)
 
 
 @dataclass
@@ -68,7 +70,8 @@ class Sample:
 
     at_s: float
     memory_mb: float
-    open_files: int
+    database_files: int
+    other_files: int
 
 
 def run(stage: Stage, size: Size) -> Findings:
@@ -80,7 +83,16 @@ def run(stage: Stage, size: Size) -> Findings:
     n_expired = worker.metric("nextclick_sessions_expired_total")
     n_swaps = worker.metric("nextclick_snapshot_swaps_total")
     stage.perform([Stop("w1")])
-    early, late = (_peak(samples, *window) for window in (plan.early_s, plan.late_s))
+    early, late = (
+        [one for one in samples if begin_s <= one.at_s <= end_s]
+        for begin_s, end_s in (plan.early_s, plan.late_s)
+    )
+    peaks_mb = [max(one.memory_mb for one in part) for part in (early, late)]
+    # A database writes a file whenever a buffer is full and merges them later: their number goes up and down.
+    database_files = [max(one.database_files for one in part) for part in (early, late)]
+    # The watchdog connects every few seconds: a moment's sockets do not count.
+    other_files = [median(one.other_files for one in part) for part in (early, late)]
+    growth = peaks_mb[1] / peaks_mb[0] - 1
     findings = Findings(
         {
             "seconds": plan.run_s,
@@ -88,20 +100,18 @@ def run(stage: Stage, size: Size) -> Findings:
             "missing": tally.count(1),
             "swaps": n_swaps,
             "sessions_expired": n_expired,
-            "early_peak_mb": round(early.memory_mb, 1),
-            "late_peak_mb": round(late.memory_mb, 1),
-            "growth": round(late.memory_mb / early.memory_mb - 1, 4),
-            "early_open_files": early.open_files,
-            "late_open_files": late.open_files,
+            "peaks_mb": [round(one, 1) for one in peaks_mb],
+            "growth": round(growth, 4),
+            "database_files": database_files,
+            "other_files": other_files,
             "memory_mb_over_time": [round(one.memory_mb) for one in samples[:: SAMPLES // 24]],
-            "open_files_over_time": [one.open_files for one in samples[:: SAMPLES // 24]],
         }
     )
-    growth = late.memory_mb / early.memory_mb - 1
-    findings.require(growth <= MOST_GROWTH, f"memory grew by {growth:.1%}")
+    findings.require(growth <= plan.most_growth, f"memory grew by {growth:.1%}")
     findings.require(
-        late.open_files <= early.open_files, f"{late.open_files} files, {early.open_files} before"
+        database_files[1] <= database_files[0] + N_PARTITIONS, f"more and more files: {database_files}"
     )
+    findings.require(other_files[1] <= other_files[0], f"more and more sockets: {other_files}")
     findings.require(not tally.count(1), f"{tally.count(1)} clicks without an answer")
     findings.require(n_expired > 0, "no session expired")
     return findings
@@ -119,7 +129,7 @@ def _let_run(stage: Stage, plan: Plan, tally: Tally) -> list[Sample]:
     samples: list[Sample] = []
     swaps = 0
     while (now_s := time.monotonic() - began) < plan.run_s:
-        samples.append(Sample(now_s, resident_mb(worker.pid), n_open_files(worker.pid)))
+        samples.append(Sample(now_s, resident_mb(worker.pid), *open_files(worker.pid)))
         if now_s >= (swaps + 1) * plan.swap_s:
             next_one = snapshots[swaps % N_SNAPSHOTS]
             stage.site.announce_as(next_one.version, next_one.location, next_one.manifest_sha256)
@@ -160,11 +170,6 @@ def coming_and_going() -> Iterator[Sent]:
         generation, session = divmod(n, OPEN_SESSIONS)
         yield sent_click(f"s{generation // CLICKS_OF_A_SESSION}-{session}", f"item-{n * 7919 % N_ITEMS}")
         n += 1
-
-
-def _peak(samples: list[Sample], begin_s: float, end_s: float) -> Sample:
-    chosen = [one for one in samples if begin_s <= one.at_s <= end_s]
-    return Sample(begin_s, max(one.memory_mb for one in chosen), max(one.open_files for one in chosen))
 
 
 ROW = Row(

@@ -74,6 +74,7 @@ def test_a_disk_or_a_changelog_that_ends_a_worker_is_told_in_a_line() -> None:
         explain(OSError(30, "Read-only file system"))
     )
     assert "run: nextclick sessions reset" in str(explain(ConsistencyError("persisted offset")))
+    assert "is damaged: Corruption: no CURRENT" in str(explain(Exception("Corruption: no CURRENT")))
     assert explain(ValueError("IO error")) is None
     assert explain(ConnectionResetError(104, "Connection reset by peer")) is None
     assert explain(Exception("unexpected")) is None
