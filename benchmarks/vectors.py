@@ -21,6 +21,7 @@ from model.checkpoint import load_encoder, save_encoder
 from model.encoder import SessionEncoder
 from model.evaluation import sample_queries
 from model.sequences import Sequences
+from model.threads import set_threads
 from model.training import Progress, train
 from model.training_config import TrainingConfig
 from model.vocabulary import Vocabulary
@@ -128,6 +129,7 @@ def _train(folder: Path, older: ClickColumns, newer: ClickColumns, config: Train
         share = progress.clicks_done / progress.clicks_total
         say(f"training the benchmarks' model: {share:.0%}, {progress.clicks_per_s:,.0f} clicks/s")
 
+    set_threads(1)  # beside other work a second one spends its time waiting for the first
     encoder = train(seen, len(vocabulary), training_config=config, on_progress=tell)
     folder.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, folder / "encoder.safetensors")
