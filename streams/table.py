@@ -28,7 +28,7 @@ FAUST_OFFSET_KEY: Final = b"__faust\0offset__"
 # Faust's defaults are 2 GiB of block cache and 192 MiB of memtables for every partition, and 90 % of the
 # file limit each. Session records are small and read at random, a partition's working set fits in this.
 _ROCKSDB_OPTIONS: Final = {
-    "block_cache_size": 64 * 1024 * 1024,
+    "block_cache_size": 32 * 1024 * 1024,
     "write_buffer_size": 8 * 1024 * 1024,
     "max_write_buffer_number": 3,
     "target_file_size_base": 16 * 1024 * 1024,

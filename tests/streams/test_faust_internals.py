@@ -102,7 +102,7 @@ def test_the_store_takes_every_option_that_the_table_gives(tmp_path: Path) -> No
     """Faust ignores an unknown option in silence."""
     options = make_table(tmp_path)._table.data.rocksdb_options
     assert options.extra_options == {}
-    assert options.block_cache_size == 64 * 1024 * 1024
+    assert options.block_cache_size == 32 * 1024 * 1024
     assert options.write_buffer_size == 8 * 1024 * 1024
     assert options.max_open_files == 128
 
