@@ -79,6 +79,7 @@ class VerifiableProducer:
             bootstrap_servers=self._servers,
             acks="all",
             linger_ms=2,
+            max_batch_size=500_000,  # what waits for a full batch wakes with every one that is sent
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_request_size=20_000_000,
             compression_type=self._compression,
