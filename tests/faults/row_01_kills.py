@@ -2,6 +2,7 @@
 
 import random
 import time
+from statistics import median
 
 from streams.steps import Step
 from tests.faults.rows import Findings, Row, Size
@@ -37,6 +38,7 @@ def run(stage: Stage, size: Size) -> Findings:
         {
             "kills": len(stage.killed_ms),
             **audit.figures(),
+            "median_ready_s": median(ready_s),
             "worst_ready_s": max(ready_s),
             "worst_takeover_s": max(takeovers, default=None),
         },
