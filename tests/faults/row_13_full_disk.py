@@ -112,7 +112,7 @@ def _see_end(stage: Stage, reason: str) -> tuple[str, float]:
     last = stage.workers["w1"].text().splitlines()[-1]
     if ended.code != 1 or not last.startswith("nextclick: ") or reason not in last:
         raise FaultError(f"ended with {ended.code} and said: {last}")
-    return last, ended.seconds
+    return last.replace(str(stage.site.folder), "…"), ended.seconds
 
 
 def _strike_trainer(stage: Stage, findings: Findings) -> None:
@@ -146,7 +146,7 @@ def _train(stage: Stage) -> str:
         text=True,
         check=False,
     )
-    return (trainer.stderr.strip().splitlines() or [""])[-1]
+    return (trainer.stderr.strip().splitlines() or [""])[-1].replace(str(stage.site.folder), "…")
 
 
 ROW = Row(
