@@ -69,7 +69,11 @@ def build_app(config: WorkerConfig, worker: Any) -> WorkerApp:
     async def assigned(app: faust.App, assigned: Any, **_: Any) -> None:
         worker.on_assigned()
 
+    async def recovered(app: faust.App, **_: Any) -> None:
+        worker.on_recovered()
+
     app.on_partitions_assigned.connect(assigned, weak=False)
+    app.on_rebalance_complete.connect(recovered, weak=False)  # before clicks flow again
     return app
 
 

@@ -42,7 +42,7 @@ class Ownership:
         self._beat_s: float | None = None
 
     def open(self) -> None:
-        """Let batches of the current generation through: the partitions were assigned."""
+        """Let batches of the current generation through: the partitions were assigned and recovered."""
         self._open = True
 
     def close(self) -> None:

@@ -128,6 +128,9 @@ class Worker:
         self._identified.clear()
         self._expiry.forget()
         self._metrics.lag.clear()
+
+    def on_recovered(self) -> None:
+        """Let batches through: the table holds what was known of the sessions that were assigned."""
         self.ownership.open()
 
     async def _recommend(self, stream: Any) -> None:

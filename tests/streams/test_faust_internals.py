@@ -181,7 +181,7 @@ def test_what_the_worker_asks_the_app(tmp_path: Path) -> None:
         assert app.tables.actives_ready is False
         assert app.tables._recovery is None  # made when first asked for
         assert "active_offsets" in Recovery.__annotations__
-        assert {"on_partitions_assigned", "on_partitions_revoked"} <= set(dir(app))
+        assert {"on_partitions_assigned", "on_rebalance_complete"} <= set(dir(app))
 
     asyncio.run(look())
 
