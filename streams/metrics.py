@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.steps import Step
+
 _LATENCY_BUCKETS = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60,
 )  # fmt: skip
@@ -35,7 +37,8 @@ class WorkerMetrics:
         self.refused = counter("snapshots_refused", "Announced snapshots that were refused")
         self.abandoned = counter("batches_abandoned", "Batches given up because their partitions moved on")
         self.batch_size = histogram("batch_clicks", "Records in a micro-batch", _BATCH_BUCKETS)
-        self.stage = histogram("stage_seconds", "Time of each stage of a batch", _STAGE_BUCKETS, "stage")
+        stage = histogram("stage_seconds", "Time of each stage of a batch", _STAGE_BUCKETS, "stage")
+        self.stages = {step: stage.labels(step) for step in Step}
         self.latency = histogram(
             "latency_seconds", "From a click's append to its recommendation's delivery", _LATENCY_BUCKETS
         )

@@ -1,11 +1,11 @@
 """The steps of a micro-batch by name: what the stage times are of, and where a test may strike."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import ClassVar
 
-from streams.metrics import WorkerMetrics
+from prometheus_client import Histogram
 
 
 class Step(StrEnum):
@@ -33,14 +33,14 @@ class Progress:
     at_step: ClassVar[Callable[[Step], None] | None] = None
     """Called after each step where it is set: tests kill, pause or raise there. None in service."""
 
-    def __init__(self, metrics: WorkerMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, stages: Mapping[Step, Histogram]) -> None:
+        self._stages = stages
         self._since = time.perf_counter()
 
     def done(self, step: Step) -> None:
         """Note that a step is done."""
         now = time.perf_counter()
-        self._metrics.stage.labels(step).observe(now - self._since)
+        self._stages[step].observe(now - self._since)
         self._since = now
         if Progress.at_step is not None:
             Progress.at_step(step)

@@ -160,7 +160,7 @@ class Worker:
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
-        progress, recommender = Progress(self._metrics), self._recommender()
+        progress, recommender = Progress(self._metrics.stages), self._recommender()
         self.ownership.check(generation)
         self._in_flight.begin(records)
         progress.done(Step.TAKE)
