@@ -118,18 +118,20 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._returns.pop(tp, None)
         return True
 
-    async def look_for_lost(self) -> None:
-        """Fetch again where clicks wait and none has reached the agent for long after a return."""
+    async def look_for_lost(self) -> list[TP]:
+        """Fetch again, and give, partitions where clicks wait and none has come for long after a return."""
+        lost = []
         now_s = time.monotonic()
         for tp, back in list(self._returns.items()):
             end = self.highwater(tp) if tp in self.assignment() else None
             if end is not None and end > back.offset and now_s - back.since_s > back.patience_s:
                 await self._look_again(tp, back)
+                lost.append(tp)
                 back.since_s = now_s
                 back.patience_s *= 2  # there may be no record, after all
+        return lost
 
     async def _look_again(self, tp: TP, back: "Return") -> None:
-        self.log.warning("%s was to be read from %d on, and was not: looking again", tp, back.offset)
         try:
             await self.seek_wait({tp: back.offset})
         except Exception:

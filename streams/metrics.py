@@ -36,6 +36,7 @@ class WorkerMetrics:
         self.swaps = counter("snapshot_swaps", "Snapshots swapped in while serving")
         self.refused = counter("snapshots_refused", "Announced snapshots that were refused")
         self.abandoned = counter("batches_abandoned", "Batches given up because their partitions moved on")
+        self.fetched_again = counter("fetches_repeated", "Fetches repeated since clicks had not arrived")
         self.batch_size = histogram("batch_clicks", "Records in a micro-batch", _BATCH_BUCKETS)
         stage = histogram("stage_seconds", "Time of each stage of a batch", _STAGE_BUCKETS, "stage")
         self.stages = {step: stage.labels(step) for step in Step}

@@ -152,11 +152,22 @@ class Worker:
         batch, records = first, []
         while True:
             # Of another generation: its partitions' new owner reads it again.
-            if batch.generation_id == generation and await self.app.consumer.is_complete(batch):
-                records += batch.records
+            if batch.generation_id == generation:
+                if await self.app.consumer.is_complete(batch):
+                    records += batch.records
+                else:
+                    self._tell_fetched_again(batch.partition)
             if len(records) >= self._config.max_batch or queue.empty():
                 return records, generation
             batch = queue.get_nowait().message
+
+    def _tell_fetched_again(self, partition: int) -> None:
+        self._metrics.fetched_again.inc()
+        _log.warning(
+            "partition %d: clicks from the committed offset on did not reach the worker: fetched again,"
+            " none is lost and nothing is to be done unless this goes on",
+            partition,
+        )
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
@@ -279,7 +290,8 @@ class Worker:
             if self.ready and self.ownership.is_open:
                 await self._expire()
                 self._note_lag()
-                await self.app.consumer.look_for_lost()
+                for tp in await self.app.consumer.look_for_lost():
+                    self._tell_fetched_again(tp.partition)
         except PartitionsMovedError:
             pass  # their new owner does it
         except Exception:

@@ -18,5 +18,5 @@ def test_a_worker_compares_what_comes_with_what_should(site: Site) -> None:
     worker.start()
     wait_until_answered(site.servers, site.topics.recommendations, positions)
     assert "forgot" in worker.text()
-    assert "looking again" in worker.text()
+    assert "fetched again" in worker.text()
     assert worker.stop() == 0
