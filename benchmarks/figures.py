@@ -1,6 +1,7 @@
 """The tables of the documentation, each made from the newest results of a kind, as Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from benchmarks import sizing
 from benchmarks.kept import Found, Results, newest
@@ -91,51 +92,46 @@ def stream(results: Results) -> Iterator[str]:
     yield from markdown(agreement(results))
 
 
+def _figures(results: Results, kind: str) -> list[dict[str, Any]]:
+    """The lines of the newest result of a kind; none where there is none."""
+    one = newest(results, kind)
+    return [] if one is None else list(one["figures"])
+
+
 def latency(results: Results) -> Iterator[str]:
     """Quantiles against load."""
-    one = newest(results, "latency")
-    lines = (
-        []
-        if one is None
-        else [
+    yield from markdown(
+        [
             {
                 "items": line["items"],
                 "clicks/s": "one after an idle minute" if line["rate"] == 0 else f"{line['rate']:,.0f}",
                 **{f"{name}, ms": line[name] for name in ("p50", "p90", "p99", "p99.9")},
                 "worker's CPU, µs/click": line["cpu_us_per_click"] if line["rate"] else None,
             }
-            for line in one["figures"]
+            for line in _figures(results, "latency")
         ]
     )
-    yield from markdown(lines)
 
 
 def scale(results: Results) -> Iterator[str]:
     """Rate and cost of a click against the catalogue's size and the number of workers."""
-    one = newest(results, "scale")
     keys = {
         "clicks_per_s": "clicks/s", "cpu_us_per_click": "workers' CPU, µs/click",
         "broker_cpu_us_per_click": "Kafka's, µs/click", "peak_rss_mb": "memory of a worker, MB",
     }  # fmt: skip
-    lines = (
-        []
-        if one is None
-        else [
+    yield from markdown(
+        [
             {"items": line["items"], "index": line["index"], "workers": line["workers"]}
             | {name: line.get(key) for key, name in keys.items()}
-            for line in one["figures"]
+            for line in _figures(results, "scale")
         ]
     )
-    yield from markdown(lines)
 
 
 def memory(results: Results) -> Iterator[str]:
     """What open sessions take."""
-    one = newest(results, "memory")
-    lines = (
-        []
-        if one is None
-        else [
+    yield from markdown(
+        [
             {
                 "open sessions": line["sessions"],
                 "record, mean bytes": line["record_bytes"]["mean"],
@@ -145,37 +141,29 @@ def memory(results: Results) -> Iterator[str]:
                 "open files": line["open_files"],
                 "clicks/s": line["clicks_per_s"],
             }
-            for line in one["figures"]
+            for line in _figures(results, "memory")
         ]
     )
-    yield from markdown(lines)
 
 
 def recovery(results: Results) -> Iterator[str]:
     """How soon a worker serves."""
-    one = newest(results, "recovery")
-    lines = (
-        []
-        if one is None
-        else [
+    yield from markdown(
+        [
             {
                 "start": line["start"],
                 "ready after, s": line["ready_s"],
                 "worker's CPU, s": line["worker_cpu_s"],
             }
-            for line in one["figures"]
+            for line in _figures(results, "recovery")
         ]
     )
-    yield from markdown(lines)
 
 
 def swap(results: Results) -> Iterator[str]:
     """What swaps do to clicks under load."""
-    one = newest(results, "swap")
-    lines = (
-        []
-        if one is None
-        else [
+    yield from markdown(
+        [
             {
                 "items": line["items"],
                 "swaps": line["swaps"],
@@ -186,10 +174,9 @@ def swap(results: Results) -> Iterator[str]:
                 "… without swaps, ms": line["calm_delay"],
                 "memory after ÷ before": line["rss_after/before"],
             }
-            for line in one["figures"]
+            for line in _figures(results, "swap")
         ]
     )
-    yield from markdown(lines)
 
 
 SIZED = (

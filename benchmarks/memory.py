@@ -13,10 +13,10 @@ from typing import Any
 from benchmarks.meter import Sample, Stages, steady, watch
 from benchmarks.report import Report, Say, command, parser, print_table, say
 from benchmarks.running import RunningWorker
+from benchmarks.served import serve
 from benchmarks.sessions import Filled, OpenSessions, disk_mb, fill_changelog
 from benchmarks.site import Run, Site, open_site
-from benchmarks.snapshots import make_snapshot
-from benchmarks.vectors import catalogue_of, trained_model
+from benchmarks.vectors import trained_model
 from streams.topics import TopicNames
 
 RECORD_BYTES, DISK_MB, RSS_MB = 1_536, 2_000, 1_500
@@ -37,8 +37,8 @@ def main() -> None:
     conditions = {"clicks": asked.clicks, "longest_s": asked.seconds, "items": asked.items, "workers": 1}
     report = Report("memory", conditions, asked.results, asked.note)
     trained = trained_model(asked.work, asked.data, Say())
-    catalogue = catalogue_of(trained, asked.items)
-    snapshot = make_snapshot(asked.work, trained, catalogue, say)
+    served = serve(asked.work, trained, asked.items)
+    catalogue, snapshot = served.catalogue, served.snapshot
     report.conditions |= {"log": trained.source, "units": catalogue.encoder.config.n_units}
     lines: list[dict[str, Any]] = []
     with open_site(asked.work) as site:

@@ -14,10 +14,10 @@ from typing import Any
 
 from benchmarks.report import Report, Say, command, parser, print_table, say
 from benchmarks.running import RunningWorker
+from benchmarks.served import serve
 from benchmarks.sessions import OpenSessions, disk_mb, fill_changelog, require_stored
 from benchmarks.site import Run, Site, open_site
-from benchmarks.snapshots import make_snapshot
-from benchmarks.vectors import catalogue_of, trained_model
+from benchmarks.vectors import trained_model
 from streams.topics import TopicNames
 
 PER_S, READY_S = 10_000, 10.0
@@ -38,8 +38,8 @@ def main() -> None:
     conditions = {"sessions": asked.sessions, "rounds": asked.rounds, "items": asked.items, "workers": 1}
     report = Report("recovery", conditions, asked.results, asked.note)
     trained = trained_model(asked.work, asked.data, Say())
-    catalogue = catalogue_of(trained, asked.items)
-    snapshot = make_snapshot(asked.work, trained, catalogue, say)
+    served = serve(asked.work, trained, asked.items)
+    catalogue, snapshot = served.catalogue, served.snapshot
     report.conditions |= {"log": trained.source, "units": catalogue.encoder.config.n_units}
     sessions = OpenSessions(trained, catalogue, snapshot.version, asked.sessions)
     with open_site(asked.work) as site:
