@@ -1,4 +1,4 @@
-"""The session encoder: an LSTM over the clicked items whose state, as a query, lies near the next item.
+"""The session encoder: a recurrent network whose state, as a query, lies near the item clicked next.
 
 Training and serving use the same weights through two doors: `unroll` runs windows of steps with
 gradients, `advance`/`queries` take and give NumPy arrays for many sessions at once.
@@ -11,8 +11,6 @@ coordinate of the item vector, so that the inner product a nearest-neighbour ind
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,98 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.arrays import Float32Array, Int64Array
+from model.encoder_cells import CELLS, dropout, glorot_uniform
+from model.encoder_config import EncoderConfig
 
-
-@dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """The shape of the network, stored beside its weights.
-
-    Attributes:
-        cell: the recurrent cell; only "lstm" so far.
-        n_units: width of the hidden and of the cell state.
-        n_layers: LSTM layers on top of each other.
-        embedding_dim: width of an item's embedding; another width than `n_units` adds a linear output layer.
-        dropout_embedding: share of the input's coordinates left out while training.
-        dropout_hidden: share of each layer's output left out while training, the last layer's too.
-        shared_embeddings: the item that is read and the item that is scored have one embedding.
-        normalized: score by cosine times a scale instead of by the plain inner product.
-        initial_scale: where the learnt scale starts.
-        output_bias: give every item a bias, which is how popularity enters the score.
-    """
-
-    cell: str = "lstm"
-    n_units: int = 100
-    n_layers: int = 1
-    embedding_dim: int = 100
-    dropout_embedding: float = 0.35
-    dropout_hidden: float = 0.35
-    shared_embeddings: bool = True
-    normalized: bool = True
-    initial_scale: float = 14.0
-    output_bias: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        if self.cell != "lstm":
-            raise ValueError(f"cell must be lstm, not {self.cell!r}")
-        if min(self.n_units, self.n_layers, self.embedding_dim) < 1:
-            raise ValueError("n_units, n_layers and embedding_dim must be at least 1")
-        for name in ("dropout_embedding", "dropout_hidden"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} is the share left out and must be in [0, 1)")
-        if self.initial_scale <= 0:
-            raise ValueError("initial_scale must be positive")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_dict` wrote; an unknown name raises ValueError."""
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown encoder settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
-
-
-class LSTMLayer(nn.Module):
-    """The weights of one LSTM layer; the gates stand in the order input, forget, cell, output."""
-
-    def __init__(self, n_inputs: int, n_units: int) -> None:
-        super().__init__()
-        self.input_weight = nn.Parameter(torch.empty(4 * n_units, n_inputs))
-        self.hidden_weight = nn.Parameter(torch.empty(4 * n_units, n_units))
-        self.bias = nn.Parameter(torch.empty(4 * n_units))
-        self.register_buffer("no_bias", torch.zeros(4 * n_units), persistent=False)
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Glorot-uniform, gate by gate; the forget gate starts open (bias 1)."""
-        n_units = self.hidden_weight.shape[1]
-        with torch.no_grad():
-            for weight in (self.input_weight, self.hidden_weight):
-                glorot_uniform(weight, weight.shape[1], n_units, generator)
-            self.bias.zero_()
-            self.bias[n_units : 2 * n_units] = 1.0
-
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: input (n, n_inputs), hidden and cell state (n, n_units) → the new ones."""
-        no_bias: Tensor = self.no_bias  # type: ignore[assignment]
-        return torch.lstm_cell(x, (h, c), self.input_weight, self.hidden_weight, self.bias, no_bias)
-
-
-def glorot_uniform(weight: Tensor, n_in: int, n_out: int, generator: torch.Generator) -> None:
-    """Fill `weight` uniformly in ± √(6 / (n_in + n_out)) (Glorot & Bengio 2010)."""
-    bound = math.sqrt(6.0 / (n_in + n_out))
-    weight.uniform_(-bound, bound, generator=generator)
-
-
-def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Leave out a share `rate` of the coordinates and scale the rest up; no generator, no dropout."""
-    if rate == 0.0 or generator is None:
-        return x
-    keep = 1.0 - rate
-    return x * torch.empty_like(x).bernoulli_(keep, generator=generator).mul_(1.0 / keep)
+__all__ = ["EncoderConfig", "SessionEncoder"]
 
 
 class SessionEncoder(nn.Module):
@@ -129,17 +39,19 @@ class SessionEncoder(nn.Module):
         self.output_items = None if config.shared_embeddings else nn.Parameter(torch.empty(n_items, dim))
         self.bias = nn.Parameter(torch.zeros(n_items)) if config.output_bias else None
         self.log_scale = nn.Parameter(torch.zeros(())) if config.normalized else None
+        cell = CELLS[config.cell]
         self.layers = nn.ModuleList(
-            LSTMLayer(dim if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
+            cell(dim if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
         )
+        self._n_parts = cell.n_parts
         self.projection = None if dim == n_units else nn.Parameter(torch.empty(dim, n_units))
         if seed is not None:
             self.reset_parameters(torch.Generator().manual_seed(seed))
 
     @property
     def state_dim(self) -> int:
-        """Width of one session's state: hidden and cell state of every layer, one after the other."""
-        return 2 * self.config.n_layers * self.config.n_units
+        """Width of one session's state: the parts of every layer's, one after the other."""
+        return self._n_parts * self.config.n_layers * self.config.n_units
 
     @property
     def query_dim(self) -> int:
@@ -189,13 +101,14 @@ class SessionEncoder(nn.Module):
         """
         config = self.config
         inputs = dropout(inputs, config.dropout_embedding, generator)
-        parts = list(state.chunk(2 * config.n_layers, dim=1))
+        n = self._n_parts
+        parts = list(state.chunk(n * config.n_layers, dim=1))
         outputs = []
         for x, kept in zip(inputs.unbind(0), keep.unsqueeze(-1).unbind(0), strict=True):
             for i, layer in enumerate(self.layers):
-                h, c = layer(x, parts[2 * i] * kept, parts[2 * i + 1] * kept)
-                parts[2 * i], parts[2 * i + 1] = h, c
-                x = dropout(h, config.dropout_hidden, generator)
+                of_layer = slice(n * i, n * (i + 1))
+                parts[of_layer] = layer(x, [part * kept for part in parts[of_layer]])
+                x = dropout(parts[n * i], config.dropout_hidden, generator)
             outputs.append(x)
         return self.project(torch.stack(outputs)), torch.cat(parts, dim=1)
 
@@ -218,19 +131,21 @@ class SessionEncoder(nn.Module):
         with torch.inference_mode():
             # Not the whole table ahead of time: of a million items it would be 400 MB more, twice at a swap.
             x = self.unit(self.items.index_select(0, torch.from_numpy(rows)))
-            parts = torch.from_numpy(states).chunk(2 * self.config.n_layers, dim=1)
+            n = self._n_parts
+            parts = torch.from_numpy(states).chunk(n * self.config.n_layers, dim=1)
             after: list[Tensor] = []
             for i, layer in enumerate(self.layers):
-                x, c = layer(x, parts[2 * i], parts[2 * i + 1])
-                after += (x, c)
+                after += layer(x, parts[n * i : n * (i + 1)])
+                x = after[n * i]
             advanced: Float32Array = torch.cat(after, dim=1).numpy()
             return advanced
 
     def queries(self, states: Float32Array) -> Float32Array:
         """Query vectors for the index; (n, state_dim) → (n, query_dim)."""
         n_units = self.config.n_units
+        last = self.state_dim - self._n_parts * n_units  # where the last layer's state begins
         with torch.inference_mode():
-            hidden = torch.from_numpy(states)[:, self.state_dim - 2 * n_units : self.state_dim - n_units]
+            hidden = torch.from_numpy(states)[:, last : last + n_units]
             query = self.project(hidden)
             if self.bias is not None:
                 query = F.pad(query, (0, 1), value=1.0)

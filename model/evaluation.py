@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Float32Array, Int64Array
-from model.encoder import SessionEncoder
+from model.encoder_protocol import Encoder
 from model.metrics import Accuracy, accuracy, ranks_against_us
 from model.sequences import UNKNOWN, Sequences
 
@@ -55,7 +55,7 @@ class EncoderRanker:
 
     def __init__(
         self,
-        encoder: SessionEncoder,
+        encoder: Encoder,
         search: Search,
         counts: Int64Array,
         state_dtype: npt.DTypeLike = np.float16,
@@ -119,7 +119,7 @@ def clicks_with_next(sequences: Sequences) -> Int64Array:
 
 
 def states_after_clicks(
-    encoder: SessionEncoder, sequences: Sequences, state_dtype: npt.DTypeLike = np.float16
+    encoder: Encoder, sequences: Sequences, state_dtype: npt.DTypeLike = np.float16
 ) -> Iterator[tuple[Int64Array, Float32Array, npt.NDArray[np.bool_]]]:
     """Run sessions through the encoder, each from the initial state, many side by side.
 
@@ -188,7 +188,7 @@ def _recent_rows(rows: Int64Array, clicks: Int64Array, starts: Int64Array, n: in
     return np.where(places >= starts[:, None], rows[np.maximum(places, 0)], UNKNOWN)
 
 
-def sample_queries(encoder: SessionEncoder, sequences: Sequences, n: int = 500) -> Float32Array:
+def sample_queries(encoder: Encoder, sequences: Sequences, n: int = 500) -> Float32Array:
     """Queries as they come in service, at least n where there are so many; for tuning an index."""
     newest = sequences.drop_unknown(min_length=2)
     newest = newest.select(max(len(newest) - n, 0), len(newest))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.encoder import EncoderConfig, SessionEncoder, dropout
+from model.encoder import EncoderConfig, SessionEncoder
+from model.encoder_cells import dropout
 
 SHAPES = {
     "default": EncoderConfig(n_units=12, embedding_dim=12),
@@ -16,6 +17,10 @@ SHAPES = {
     "plain inner product": EncoderConfig(n_units=8, embedding_dim=8, normalized=False),
     "bias": EncoderConfig(n_units=8, embedding_dim=8, output_bias=True),
     "no bias": EncoderConfig(n_units=8, embedding_dim=8, output_bias=False),
+    "gru": EncoderConfig(cell="gru", n_units=12, embedding_dim=12),
+    "two layers of gru": EncoderConfig(cell="gru", n_units=10, embedding_dim=6, n_layers=2),
+    "rnn": EncoderConfig(cell="rnn", n_units=12, embedding_dim=12),
+    "two layers of rnn": EncoderConfig(cell="rnn", n_units=10, embedding_dim=6, n_layers=2),
 }
 N_ITEMS = 30
 
@@ -95,9 +100,14 @@ def test_advance_leaves_its_input_alone() -> None:
     assert not states.any()
 
 
-def test_one_lstm_step_by_hand() -> None:
-    encoder = SessionEncoder(EncoderConfig(n_units=1, embedding_dim=1, normalized=False), 1).eval()
-    weights = {
+def sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+def one_unit(cell: str, n_gates: int) -> SessionEncoder:
+    """One item with embedding 0.5; gate n has input weight n + 1, hidden weight and bias as below."""
+    encoder = SessionEncoder(EncoderConfig(cell=cell, n_units=1, embedding_dim=1, normalized=False), 1).eval()
+    weights: dict[str, list[float]] = {
         "input_weight": [1, 2, 3, 4],
         "hidden_weight": [0.1, 0.2, 0.3, 0.4],
         "bias": [0.5, 0.6, 0.7, 0.8],
@@ -106,17 +116,55 @@ def test_one_lstm_step_by_hand() -> None:
         encoder.items.fill_(0.5)
         for name, values in weights.items():
             parameter = encoder.get_parameter(f"layers.0.{name}")
-            parameter.copy_(torch.tensor(values, dtype=torch.float32).view_as(parameter))
+            parameter.copy_(torch.tensor(values[:n_gates], dtype=torch.float32).view_as(parameter))
+    return encoder
 
-    def sigmoid(x: float) -> float:
-        return float(1 / (1 + np.exp(-x)))
 
+def test_one_lstm_step_by_hand() -> None:
     x, h, c = 0.5, 0.2, -0.3
     i, f = sigmoid(x + 0.1 * h + 0.5), sigmoid(2 * x + 0.2 * h + 0.6)
     g, o = np.tanh(3 * x + 0.3 * h + 0.7), sigmoid(4 * x + 0.4 * h + 0.8)
     new_c = f * c + i * g
-    after = encoder.advance(np.array([[h, c]], dtype=np.float32), np.array([0]))
+    after = one_unit("lstm", 4).advance(np.array([[h, c]], dtype=np.float32), np.array([0]))
     np.testing.assert_allclose(after, [[o * np.tanh(new_c), new_c]], rtol=1e-5)
+
+
+def test_one_gru_step_by_hand() -> None:
+    x, h = 0.5, 0.2
+    r, z = sigmoid(x + 0.1 * h + 0.5), sigmoid(2 * x + 0.2 * h + 0.6)
+    candidate = np.tanh(3 * x + r * 0.3 * h + 0.7)
+    after = one_unit("gru", 3).advance(np.array([[h]], dtype=np.float32), np.array([0]))
+    np.testing.assert_allclose(after, [[(1 - z) * candidate + z * h]], rtol=1e-5)
+
+
+def test_one_rnn_step_by_hand() -> None:
+    x, h = 0.5, 0.2
+    after = one_unit("rnn", 1).advance(np.array([[h]], dtype=np.float32), np.array([0]))
+    np.testing.assert_allclose(after, [[np.tanh(x + 0.1 * h + 0.5)]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("cell", "numbers"), [("lstm", 2 * 3 * 5), ("gru", 3 * 5), ("rnn", 3 * 5)])
+def test_state_has_a_fixed_size(cell: str, numbers: int) -> None:
+    assert SessionEncoder(EncoderConfig(cell=cell, n_units=5, n_layers=3), 4).state_dim == numbers
+
+
+def test_gradients_flow_into_every_weight(encoder: SessionEncoder) -> None:
+    rows = torch.randint(N_ITEMS, (4, 3), generator=torch.Generator().manual_seed(2))
+    loss = training_scores(encoder, rows, torch.ones(4, 3)).square().sum()
+    names, parameters = zip(*encoder.named_parameters(), strict=True)
+    for name, gradient in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert gradient.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_gradients_of_the_cells_are_right(cell: str) -> None:
+    encoder = SessionEncoder(EncoderConfig(cell=cell, n_units=3, embedding_dim=2, n_layers=2), 4, seed=2)
+    encoder.double()
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 2, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    state = torch.randn(2, encoder.state_dim, dtype=torch.float64, generator=generator).requires_grad_()
+    keep = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x, s: encoder.unroll(x, keep, s), (inputs, state))
 
 
 def test_scores_are_bounded_by_the_scale_when_normalised() -> None:
@@ -154,7 +202,13 @@ def test_dropout_leaves_out_the_share_it_is_given() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"cell": "gru"}, {"n_units": 0}, {"n_layers": 0}, {"dropout_hidden": 1.0}, {"initial_scale": 0.0}],
+    [
+        {"cell": "transformer"},
+        {"n_units": 0},
+        {"n_layers": 0},
+        {"dropout_hidden": 1.0},
+        {"initial_scale": 0.0},
+    ],
 )
 def test_refuses_what_cannot_be_built(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -17,7 +17,8 @@ import torch
 from model.allocator import keep_freed_memory, return_freed_memory
 from model.arrays import Float32Array
 from model.batching import lay_out
-from model.encoder import EncoderConfig, LSTMLayer, SessionEncoder
+from model.encoder import EncoderConfig, SessionEncoder
+from model.encoder_cells import LSTMLayer
 from model.evaluation import EncoderRanker, PopularRanker, evaluate_next_items, states_after_clicks
 from model.losses import bpr_max
 from model.optimizer import Adagrad
