@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOSS_NAMES = ("cross-entropy", "bpr", "bpr-max", "top1", "top1-max")
+
 
 class TrainingError(ValueError):
     """Training that cannot begin or go on; the text says why."""
@@ -20,13 +22,13 @@ class TrainingConfig:
         optimizer: "adam" or "adagrad" (with `momentum`).
         learning_rate: at the peak; it rises over the first `warm_up` share of the updates and then falls
             along a cosine to `final_share` of itself.
-        loss: "cross-entropy" or "bpr-max".
+        loss: one of `LOSS_NAMES`; see `model.losses`.
         label_smoothing: share of the label spread over all candidates (cross-entropy).
         bpr_regularization: λ of BPR-max.
         full_softmax_up_to: catalogues up to this size are scored in full.
-        n_negatives: items drawn per update beside the batch's own, in larger catalogues.
+        n_negatives: items drawn per update beside the batch's own, in larger catalogues; 0 for none.
         alpha: they are drawn by popularity^alpha.
-        log_q: strength of the correction for how candidates were drawn.
+        log_q: strength of the correction for how candidates were drawn (cross-entropy).
         seed: of the weights, the dropout and the samples.
     """
 
@@ -51,7 +53,7 @@ class TrainingConfig:
         """Refuse what cannot be done."""
         if self.optimizer not in ("adam", "adagrad"):
             raise TrainingError(f"optimizer must be adam or adagrad, not {self.optimizer!r}")
-        if self.loss not in ("cross-entropy", "bpr-max"):
-            raise TrainingError(f"loss must be cross-entropy or bpr-max, not {self.loss!r}")
-        if min(self.n_epochs, self.n_lanes, self.n_steps, self.n_negatives) < 1:
-            raise TrainingError("n_epochs, n_lanes, n_steps and n_negatives must be at least 1")
+        if self.loss not in LOSS_NAMES:
+            raise TrainingError(f"loss must be one of {', '.join(LOSS_NAMES)}, not {self.loss!r}")
+        if min(self.n_epochs, self.n_lanes, self.n_steps) < 1 or self.n_negatives < 0:
+            raise TrainingError("n_epochs, n_lanes and n_steps must be at least 1, n_negatives at least 0")

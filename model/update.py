@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model.arrays import Int64Array
 from model.batching import IDLE, Window
 from model.encoder import SessionEncoder
-from model.losses import bpr_max, cross_entropy, log_q_corrected
+from model.losses import bpr, bpr_max, cross_entropy, log_q_corrected, top1, top1_max
 from model.optimizer import Adagrad, Adam, Optimizer
 from model.sampling import CandidateOdds, NegativeSampler
 from model.training_config import TrainingConfig, TrainingError
@@ -28,7 +28,10 @@ OPTIMIZERS: dict[str, Callable[[TrainingConfig], Optimizer]] = {
 }
 LOSSES: dict[str, Callable[[Tensor, Tensor, TrainingConfig], Tensor]] = {
     "cross-entropy": lambda scores, targets, config: cross_entropy(scores, targets, config.label_smoothing),
+    "bpr": lambda scores, targets, config: bpr(scores, targets),
     "bpr-max": lambda scores, targets, config: bpr_max(scores, targets, config.bpr_regularization),
+    "top1": lambda scores, targets, config: top1(scores, targets),
+    "top1-max": lambda scores, targets, config: top1_max(scores, targets),
 }
 
 
@@ -75,7 +78,8 @@ class Updater:
             scores = hidden @ units[1].T  # (active, candidates)
         else:
             scores = torch.addmm(candidates.bias, hidden, units[1].T)
-        if candidates.rows is not None:
+        # The other losses estimate no sum over the catalogue: they compare the scores that are served.
+        if candidates.rows is not None and self._config.loss == "cross-entropy":
             scores = self._corrected(scores, candidates, candidates.rows, active)
         loss = LOSSES[self._config.loss](scores, candidates.targets.flatten()[active], self._config)
         value = float(loss.detach())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.losses import bpr_max, cross_entropy, log_q_corrected
+from model.losses import bpr, bpr_max, cross_entropy, log_q_corrected, top1, top1_max
 
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, log(2.0)]])
 TARGETS = torch.tensor([0, 2])
@@ -29,6 +29,25 @@ def test_label_smoothing_spreads_a_share_over_all() -> None:
     plain, uniform = log_total - log(2), log_total - log(2) / 3
     smoothed = cross_entropy(SCORES[1:], TARGETS[1:], label_smoothing=0.1).item()
     assert smoothed == pytest.approx(0.9 * plain + 0.1 * uniform)
+
+
+def test_bpr() -> None:
+    first = -(log(sigmoid(2 - 1)) + log(sigmoid(2 - 0))) / 2
+    second = -log(sigmoid(log(2)))  # both negatives alike
+    assert bpr(SCORES, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_top1() -> None:
+    first = (sigmoid(1 - 2) + sigmoid(1**2) + sigmoid(0 - 2) + sigmoid(0**2)) / 2
+    second = sigmoid(-log(2)) + sigmoid(0)
+    assert top1(SCORES, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_top1_max() -> None:
+    weights = [exp(1) / (exp(1) + 1), 1 / (exp(1) + 1)]
+    first = weights[0] * (sigmoid(1 - 2) + sigmoid(1)) + weights[1] * (sigmoid(0 - 2) + sigmoid(0))
+    second = sigmoid(-log(2)) + sigmoid(0)
+    assert top1_max(SCORES, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
 
 
 def test_bpr_max() -> None:
@@ -62,10 +81,45 @@ def test_corrected_sample_estimates_the_full_softmax() -> None:
     assert np.mean(totals) == pytest.approx(scores.exp().sum().item(), rel=0.01)
 
 
+LOSSES = {
+    "cross-entropy": cross_entropy,
+    "smoothed": lambda scores, targets: cross_entropy(scores, targets, 0.1),
+    "bpr": bpr,
+    "bpr-max": lambda scores, targets: bpr_max(scores, targets, 1.95),
+    "top1": top1,
+    "top1-max": top1_max,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients(name: str) -> None:
+    scores = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2
+    targets = torch.tensor([0, 5, 2, 2])
+    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, targets), scores.requires_grad_())
+
+
+def test_gradients_of_the_correction() -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(2, 5, dtype=torch.float64, generator=generator).requires_grad_()
+    log_q = torch.rand(5, dtype=torch.float64, generator=generator).log()
+    certain, targets = torch.tensor([[0, 1], [2, 2]]), torch.tensor([0, 2])
+    assert torch.autograd.gradcheck(
+        lambda x: cross_entropy(log_q_corrected(x, log_q, certain), targets), scores
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_target_that_scores_higher_loses_less(name: str) -> None:
+    low, high = torch.tensor([[0.5, 1.0, -1.0]]), torch.tensor([[1.5, 1.0, -1.0]])
+    target = torch.tensor([0])
+    assert LOSSES[name](high, target) < LOSSES[name](low, target)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("extreme", [1e4, -1e4])
-def test_extreme_scores_stay_finite(extreme: float) -> None:
+def test_extreme_scores_stay_finite(name: str, extreme: float) -> None:
     scores = torch.tensor([[extreme, 0.0, 1.0]], requires_grad=True)
-    for loss in (cross_entropy(scores, torch.tensor([0])), bpr_max(scores, torch.tensor([0]), 1.0)):
-        (gradient,) = torch.autograd.grad(loss, scores)
-        assert torch.isfinite(loss)
-        assert torch.isfinite(gradient).all()
+    loss = LOSSES[name](scores, torch.tensor([0]))
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()

@@ -39,13 +39,28 @@ def recall_at_1(encoder: SessionEncoder, sequences: Sequences) -> float:
         QUICK,
         SAMPLED,
         replace(SAMPLED, optimizer="adagrad", learning_rate=0.2),
+        replace(SAMPLED, n_negatives=0),
+        replace(QUICK, loss="bpr", label_smoothing=0.0),
         replace(QUICK, loss="bpr-max", bpr_regularization=0.01),
+        replace(SAMPLED, loss="bpr-max", bpr_regularization=0.01),
+        replace(QUICK, loss="top1-max"),
     ],
-    ids=["full", "sampled", "adagrad", "bpr-max"],
+    ids=["full", "sampled", "adagrad", "in-batch", "bpr", "bpr-max", "bpr-max sampled", "top1-max"],
 )
 def test_structure_is_learnt(config: TrainingConfig) -> None:
     encoder = train(markov_sessions(500, N_ITEMS, 0.0), N_ITEMS, SMALL, config)
     assert recall_at_1(encoder, markov_sessions(100, N_ITEMS, 0.0, seed=1)) > 0.9
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [replace(SMALL, cell="gru"), replace(SMALL, cell="rnn"), replace(SMALL, cell="gru", n_layers=2)],
+    ids=["gru", "rnn", "two layers of gru"],
+)
+def test_every_cell_learns_what_came_before_the_last_click(encoder: EncoderConfig) -> None:
+    sessions = markov_sessions(800, 12, 0.0, order=2)
+    trained = train(sessions, 12, encoder, replace(QUICK, n_epochs=12))
+    assert recall_at_1(trained, markov_sessions(100, 12, 0.0, order=2, seed=1)) > 0.75
 
 
 def test_what_came_before_the_last_click_is_learnt() -> None:
@@ -102,7 +117,9 @@ def test_a_loss_without_bound_ends_training() -> None:
         train(markov_sessions(5, N_ITEMS, 0.0), N_ITEMS, SMALL, config)
 
 
-@pytest.mark.parametrize("wrong", [{"optimizer": "sgd"}, {"loss": "top1"}, {"n_epochs": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"optimizer": "sgd"}, {"loss": "hinge"}, {"n_negatives": -1}, {"n_epochs": 0}]
+)
 def test_refuses_what_cannot_be_done(wrong: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match=next(iter(wrong))):
         TrainingConfig(**wrong)  # type: ignore[arg-type]

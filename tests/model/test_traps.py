@@ -24,6 +24,7 @@ from model.losses import bpr_max
 from model.optimizer import Adagrad
 from model.sequences import Sequences
 from model.training import Progress, TrainingConfig, train
+from model.training_config import LOSS_NAMES
 from model.update import LOSSES, OPTIMIZERS, Updater
 from tests.model.exact_search import exact_search
 from tests.model.markov import markov_sessions
@@ -234,3 +235,19 @@ def test_denormal_numbers_are_flushed_while_training() -> None:
 def test_freed_memory_is_kept_or_given_back() -> None:
     assert isinstance(return_freed_memory(), bool)
     assert isinstance(keep_freed_memory(), bool)  # true on glibc, and no harm elsewhere
+
+
+def test_only_sampled_cross_entropy_is_corrected_for_the_sampling() -> None:
+    """The ranking losses compare scores; a correction would have them compare others than are served."""
+    window = next(lay_out(Sequences.from_lists([[1, 2, 3]]), 1).windows(2))
+    counts = np.arange(N_ITEMS, 0, -1)
+    for name in LOSS_NAMES:
+        losses = []
+        for log_q in (0.0, 1.0):
+            updater = Updater(fresh().train(), counts, replace(SAMPLED, loss=name, log_q=log_q))
+            losses.append(updater.update(window, torch.zeros(1, fresh().state_dim), 0.0)[0])
+        assert (losses[0] != losses[1]) == (name == "cross-entropy")
+
+
+def test_every_loss_has_a_name_in_the_configuration() -> None:
+    assert tuple(LOSSES) == LOSS_NAMES
