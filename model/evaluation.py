@@ -1,185 +1,158 @@
-"""Foretell every next item of held-out sessions, the way the served model would.
+"""Foretell every next item of held-out sessions, and count how well.
 
-A ranker answers clicks; this module compares the answers with what was clicked next. The encoder's
-ranker goes through the served path: `advance`, rounding of the state, `queries`, the index, top k.
+A ranker answers clicks; this module compares the answers with what was clicked next. Sums are kept by
+session, because a session's clicks depend on each other: intervals and tests resample sessions. Memory grows
+with the sessions and the items, not with the clicks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from model.arrays import Float32Array, Int64Array
-from model.encoder_protocol import Encoder
-from model.metrics import Accuracy, accuracy, ranks_against_us
+from model.arrays import BoolArray, Float32Array, Int64Array
+from model.metrics import METRICS, Accuracy, Float64Array, gains, ranks_against_us
+from model.ranking import (
+    Answers,
+    EncoderRanker,
+    PopularRanker,
+    Ranker,
+    Search,
+    sample_queries,
+    states_after_clicks,
+)
 from model.sequences import UNKNOWN, Sequences
+
+__all__ = [
+    "Answers",
+    "EncoderRanker",
+    "Measurement",
+    "PopularRanker",
+    "Ranker",
+    "Search",
+    "by_session_length",
+    "evaluate_next_items",
+    "measure",
+    "sample_queries",
+    "states_after_clicks",
+]
 
 REMEMBERED_ITEMS = 20
 """How many of a session's last items a worker remembers, and so can leave out."""
 REPEAT_RULES = {"all": 0, "not-last": 1, "none": REMEMBERED_ITEMS}
 """What a session's answers may repeat, and how many of its last items that leaves out."""
-SESSIONS_AT_ONCE = 4_096
-ANSWERS_AT_ONCE = 512
-
-Search: TypeAlias = Callable[[Float32Array, int], tuple[Float32Array, Int64Array]]
-"""An index's search: queries (n, dim) and k → scores (n, k) and rows (n, k), best first."""
-
+LENGTHS = (2, 3, 4, 5, 10, 20)
+"""Where the groups of sessions begin that figures by length are given for; the last has no end."""
 
 Ranks: TypeAlias = Callable[[Float32Array, Int64Array, Int64Array], Int64Array]
 """How targets are ranked: scores (n, m), rows (n, m), targets (n,) → ranks (n,), from 1."""
 
 
-class Answers(NamedTuple):
-    """What a ranker recommends after some clicks."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What a ranker achieved on some sessions; arrays of one length belong to the same sessions.
 
-    clicks: Int64Array  # (n,) places in `Sequences.rows`
-    scores: Float32Array  # (n, m) best first
-    rows: Int64Array  # (n, m)
-
-
-class Ranker(Protocol):
-    """Something that recommends items after each click of a session."""
-
-    def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """Answer every click but each session's last, in any order, with `n_candidates` items each.
-
-        An answer may depend on the session's clicks up to the one answered and on nothing later.
-        """
-
-
-class EncoderRanker:
-    """The encoder and an index: what a worker serves."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        search: Search,
-        counts: Int64Array,
-        state_dtype: npt.DTypeLike = np.float16,
-    ) -> None:
-        """Take the parts.
-
-        Args:
-            encoder: in serving mode.
-            search: of an index of the encoder's item vectors.
-            counts: clicks per row, falling; a session without a known item gets the most popular.
-            state_dtype: what states are rounded to after every click, as they are in a session record.
-        """
-        self._encoder = encoder
-        self._search = search
-        self._popular = PopularRanker(counts)
-        self._state_dtype = state_dtype
-
-    def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """Answer in rounds: the n-th click of many sessions at once."""
-        for clicks, states, known in states_after_clicks(self._encoder, sequences, self._state_dtype):
-            for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
-                part = slice(begin, begin + ANSWERS_AT_ONCE)
-                scores, rows = self._search(self._encoder.queries(states[part]), n_candidates)
-                unknown = ~known[part]
-                if unknown.any():
-                    popular = self._popular.best(n_candidates)
-                    scores[unknown], rows[unknown] = popular
-                yield Answers(clicks[part], scores, rows)
-
-
-class PopularRanker:
-    """The most clicked items, whatever the session."""
-
-    def __init__(self, counts: Int64Array) -> None:
-        self._counts = counts
-
-    def best(self, n: int) -> tuple[Float32Array, Int64Array]:
-        """Scores and rows of the n most popular; (n,) each, padded with -inf and -1."""
-        scores = np.full(n, -np.inf, dtype=np.float32)
-        rows = np.full(n, UNKNOWN, dtype=np.int64)
-        n_found = min(n, len(self._counts))
-        scores[:n_found] = self._counts[:n_found]
-        rows[:n_found] = np.arange(n_found)
-        return scores, rows
-
-    def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """The same for every click."""
-        best_scores, best_rows = self.best(n_candidates)
-        clicks = clicks_with_next(sequences)
-        for begin in range(0, len(clicks), SESSIONS_AT_ONCE):
-            part = clicks[begin : begin + SESSIONS_AT_ONCE]
-            shape = (len(part), n_candidates)
-            yield Answers(part, np.broadcast_to(best_scores, shape), np.broadcast_to(best_rows, shape))
-
-
-def clicks_with_next(sequences: Sequences) -> Int64Array:
-    """Places of all clicks but each session's last: those that an answer can be measured for."""
-    is_last = np.zeros(sequences.n_clicks, dtype=np.bool_)
-    is_last[sequences.starts[1:][sequences.lengths > 0] - 1] = True
-    return np.flatnonzero(~is_last)
-
-
-def states_after_clicks(
-    encoder: Encoder, sequences: Sequences, state_dtype: npt.DTypeLike = np.float16
-) -> Iterator[tuple[Int64Array, Float32Array, npt.NDArray[np.bool_]]]:
-    """Run sessions through the encoder, each from the initial state, many side by side.
-
-    Yields, for every click but each session's last: places of the clicks (n,), states after them
-    (n, state_dim), and whether the session has had a known item by then (n,). Unknown items do not
-    move the state.
+    Attributes:
+        k: length of the answers that count.
+        targets: how many were counted in each session; (n_sessions,)
+        sums: each session's `gains`, summed; (n_sessions, 3)
+        at_rank: how many targets had rank 1, 2, … k; (k,)
+        listed: how often each item stood among the best k; (n_items,), or empty where it was not asked for.
     """
-    for first in range(0, len(sequences), SESSIONS_AT_ONCE):
-        last = min(first + SESSIONS_AT_ONCE, len(sequences))
-        starts, lengths = sequences.starts[first:last], sequences.lengths[first:last]
-        order = np.argsort(-lengths, kind="stable")  # long ones first: those still running are a prefix
-        starts, falling = starts[order], -lengths[order]
-        states = encoder.initial_states(last - first)
-        seen = np.zeros(last - first, dtype=np.bool_)
-        for step in range(int(-falling[0]) - 1):
-            n = int(np.searchsorted(falling, -(step + 1), side="left"))  # those with a click after this one
-            clicks = starts[:n] + step
-            rows = sequences.rows[clicks]
-            moved = np.flatnonzero(rows != UNKNOWN)
-            if len(moved):
-                states[moved] = encoder.advance(states[moved], rows[moved]).astype(state_dtype)
-                seen[moved] = True
-            yield clicks, states[:n].copy(), seen[:n].copy()
+
+    k: int
+    targets: Int64Array
+    sums: Float64Array
+    at_rank: Int64Array
+    listed: Int64Array
+
+    @classmethod
+    def nothing(cls, n_sessions: int, k: int, n_items: int = 0) -> Measurement:
+        """Before the first answer."""
+        return cls(
+            k,
+            np.zeros(n_sessions, dtype=np.int64),
+            np.zeros((n_sessions, len(METRICS))),
+            np.zeros(k, dtype=np.int64),
+            np.zeros(n_items, dtype=np.int64),
+        )
+
+    def add(self, sessions: Int64Array, ranks: Int64Array) -> None:
+        """Count targets: the session of each and its rank; (n,)."""
+        np.add.at(self.targets, sessions, 1)
+        np.add.at(self.sums, sessions, gains(ranks, self.k))
+        self.at_rank[:] += np.bincount(ranks[ranks <= self.k], minlength=self.k + 1)[1:]
+
+    def accuracy(self, chosen: BoolArray | None = None) -> Accuracy:
+        """Over all sessions, or over the chosen ones."""
+        targets, sums = self.targets, self.sums
+        if chosen is not None:
+            targets, sums = targets[chosen], sums[chosen]
+        return Accuracy.of_sums(sums.sum(axis=0), int(targets.sum()), self.k)
+
+    def accuracy_at(self, k: int) -> Accuracy:
+        """Over all sessions with shorter answers."""
+        counted = self.at_rank[:k]
+        ranks = np.arange(1, len(counted) + 1)
+        return Accuracy.of_sums(counted @ gains(ranks, k), int(self.targets.sum()), k)
 
 
 def evaluate_next_items(
     ranker: Ranker, sequences: Sequences, k: int = 20, repeat_items: str = "all"
 ) -> Accuracy:
-    """Recall@k and MRR@k over every click that has one before it in its session.
-
-    Clicks on unknown items stay targets, which nobody can hit; drop them before if they are not to count.
-    `repeat_items` is one of `REPEAT_RULES`; a target that the rule leaves out is a miss.
-    """
-    return evaluate_repeat_rules(ranker, sequences, k, (repeat_items,))[repeat_items]
+    """Accuracy over every click that has one before it in its session; see `measure`."""
+    return measure(ranker, sequences, k, (repeat_items,))[repeat_items].accuracy()
 
 
-def evaluate_repeat_rules(
+def measure(
     ranker: Ranker,
     sequences: Sequences,
     k: int = 20,
     rules: tuple[str, ...] = tuple(REPEAT_RULES),
     ranks_of: Ranks = ranks_against_us,
-) -> dict[str, Accuracy]:
-    """`evaluate_next_items` under several rules of what may repeat, from one pass of the ranker.
+    *,
+    n_items: int = 0,
+    counted: BoolArray | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, Measurement]:
+    """Measure a ranker under several rules of what may repeat, in one pass.
 
-    `ranks_of` says how ties count: `ranks_against_us` or `ranks_for_us` of `model.metrics`.
+    Clicks on unknown items stay targets, which nobody can hit; drop them before if they are not to count.
+
+    Args:
+        ranker: what is measured.
+        sequences: the sessions to foretell.
+        k: length of the answers that count.
+        rules: of `REPEAT_RULES`; a target that the rule leaves out is a miss.
+        ranks_of: how ties count, `ranks_against_us` or `ranks_for_us` of `model.metrics`.
+        n_items: size of the catalogue; 0 where nobody asks what was listed.
+        counted: which clicks count as targets, all where it is None; (n_clicks,)
+        on_progress: told how many clicks are answered, after every part of the answers.
     """
     # One candidate more than can be needed: a tie across the edge of the list must be seen.
     n_candidates = k + 1 + max(REPEAT_RULES[rule] for rule in rules)
-    session_starts = np.repeat(sequences.starts[:-1], sequences.lengths)
-    ranks: dict[str, list[Int64Array]] = {rule: [] for rule in rules}
+    session_of = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    found = {rule: Measurement.nothing(len(sequences), k, n_items) for rule in rules}
+    n_done = 0
     for clicks, scores, rows in ranker.answers(sequences, n_candidates):
-        targets = sequences.rows[clicks + 1]
-        for rule in rules:
-            recent = _recent_rows(sequences.rows, clicks, session_starts[clicks], REPEAT_RULES[rule])
+        n_done += len(clicks)
+        if counted is not None:
+            counts = counted[clicks + 1]
+            clicks, scores, rows = clicks[counts], scores[counts], rows[counts]
+        targets, sessions = sequences.rows[clicks + 1], session_of[clicks]
+        for rule, measurement in found.items():
+            recent = _recent_rows(sequences.rows, clicks, sequences.starts[sessions], REPEAT_RULES[rule])
             left_out = (rows[:, :, None] == recent[:, None, :]).any(axis=2)
             allowed = np.where(left_out, np.float32(-np.inf), scores)
-            ranks[rule].append(ranks_of(allowed, rows, targets))
-    empty = np.empty(0, dtype=np.int64)
-    return {rule: accuracy(np.concatenate([empty, *found]), k) for rule, found in ranks.items()}
+            measurement.add(sessions, ranks_of(allowed, rows, targets))
+            if n_items:
+                np.add.at(measurement.listed, _best(allowed, rows, k), 1)
+        if on_progress is not None:
+            on_progress(n_done)
+    return found
 
 
 def _recent_rows(rows: Int64Array, clicks: Int64Array, starts: Int64Array, n: int) -> Int64Array:
@@ -188,10 +161,18 @@ def _recent_rows(rows: Int64Array, clicks: Int64Array, starts: Int64Array, n: in
     return np.where(places >= starts[:, None], rows[np.maximum(places, 0)], UNKNOWN)
 
 
-def sample_queries(encoder: Encoder, sequences: Sequences, n: int = 500) -> Float32Array:
-    """Queries as they come in service, at least n where there are so many; for tuning an index."""
-    newest = sequences.drop_unknown(min_length=2)
-    newest = newest.select(max(len(newest) - n, 0), len(newest))
-    queries = [encoder.queries(states) for _, states, _ in states_after_clicks(encoder, newest)]
-    empty = np.empty((0, encoder.query_dim), dtype=np.float32)
-    return np.concatenate([empty, *queries])
+def _best(scores: Float32Array, rows: Int64Array, k: int) -> Int64Array:
+    """The rows of all answers' best k, one after the other; scores are best first, -inf where left out."""
+    there = np.isfinite(scores) & (rows != UNKNOWN)
+    best: Int64Array = rows[there & (np.cumsum(there, axis=1) <= k)]
+    return best
+
+
+def by_session_length(measurement: Measurement, lengths: Int64Array) -> Iterator[tuple[str, int, Accuracy]]:
+    """Name of each group of lengths that occurs, its number of sessions, and the accuracy in it."""
+    for begin, after in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
+        chosen = (lengths >= begin) if after is None else (lengths >= begin) & (lengths < after)
+        if not chosen.any():
+            continue
+        name = f"{begin}+" if after is None else str(begin) if after == begin + 1 else f"{begin}-{after - 1}"
+        yield name, int(chosen.sum()), measurement.accuracy(chosen)

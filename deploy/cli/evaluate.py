@@ -6,40 +6,25 @@ come from the index, and what repeats are allowed is the worker's rule.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from deploy.cli.options import Output, takes_settings
+from deploy.evaluation.methods import METHODS, Fitting
 from deploy.progress import ProgressLine
 from index.approximate import set_threads as set_index_threads
-from index.build import build_index
-from model.evaluation import EncoderRanker, PopularRanker, Ranker, evaluate_repeat_rules, sample_queries
+from model.evaluation import measure
 from model.metrics import Accuracy, ranks_against_us, ranks_for_us
-from model.peers.links import (
-    ItemLinks,
-    LinksRanker,
-    association_rules,
-    item_neighbours,
-    sequential_rules,
-)
-from model.peers.neighbours import SKNN, STAN, V_SKNN, VSTAN, NeighbourRanker, NeighbourWeights
-from model.peers.popularity import SessionPopularRanker
-from model.sequences import Sequences
 from model.threads import set_threads as set_model_threads
-from model.training import Progress, TrainingConfig, TrainingError, train
+from model.training import TrainingError
 from model.vocabulary import Vocabulary
 from streams.clickfile import ClickColumns, Columns, read_click_file
 from streams.errors import NextclickError
 from streams.recommender import RepeatItems
 from streams.sequencing import cut_sessions, cut_with_ends
-from streams.session import STATE_DTYPE
 
 TOP_K = 20
 
@@ -62,77 +47,6 @@ class Unknown(StrEnum):
     MISS = "miss"
 
 
-@dataclass(slots=True)
-class Fitting:
-    """What a method is made from, and what it says about its making."""
-
-    sequences: Sequences
-    ends_ms: NDArray[np.int64]  # of each session
-    vocabulary: Vocabulary
-    seed: int
-    line: ProgressLine
-    training: dict[str, float] = field(default_factory=dict)
-
-
-Method = Callable[[Fitting], Ranker]
-
-
-def fit_lstm(fitting: Fitting) -> Ranker:
-    """The model as it is served: LSTM, index, popular items until one of a session's is known."""
-    speed = 0.0
-
-    def show(progress: Progress) -> None:
-        nonlocal speed
-        speed = progress.clicks_per_s
-        note = (
-            f"epoch {progress.epoch}/{progress.n_epochs}, loss {progress.loss:.3f}, "
-            f"{progress.clicks_per_s:,.0f} clicks/s"
-        )
-        fitting.line.show("training lstm", progress.clicks_done, progress.clicks_total, note)
-
-    began = time.perf_counter()
-    n_items = len(fitting.vocabulary)
-    encoder = train(
-        fitting.sequences, n_items, training_config=TrainingConfig(seed=fitting.seed), on_progress=show
-    )
-    fitting.training |= {
-        "clicks_per_s": round(speed, 1),
-        "seconds": round(time.perf_counter() - began, 2),
-    }
-    fitting.line.show("building the index")
-    index = build_index(encoder.item_vectors(), sample_queries(encoder, fitting.sequences))
-    return EncoderRanker(encoder, index.search, fitting.vocabulary.counts, STATE_DTYPE)
-
-
-def fit_popular(fitting: Fitting) -> Ranker:
-    """The most clicked items for everybody."""
-    return PopularRanker(fitting.vocabulary.counts)
-
-
-def _links(weigh: Callable[[Sequences, int], ItemLinks]) -> Method:
-    return lambda fitting: LinksRanker(weigh(fitting.sequences, len(fitting.vocabulary)))
-
-
-def _neighbours(weights: NeighbourWeights) -> Method:
-    def fit(fitting: Fitting) -> Ranker:
-        ends_s = fitting.ends_ms / 1000
-        return NeighbourRanker(fitting.sequences, ends_s, len(fitting.vocabulary), weights)
-
-    return fit
-
-
-METHODS: dict[str, Method] = {
-    "lstm": fit_lstm,
-    "popular": fit_popular,
-    "session-popular": lambda fitting: SessionPopularRanker(fitting.vocabulary.counts),
-    "item-knn": _links(item_neighbours),
-    "association-rules": _links(association_rules),
-    "sequential-rules": _links(sequential_rules),
-    "sknn": _neighbours(SKNN),
-    "v-sknn": _neighbours(V_SKNN),
-    "stan": _neighbours(STAN),
-    "vstan": _neighbours(VSTAN),
-}
 DEFAULT_METHODS = "lstm,popular"
 
 
@@ -201,12 +115,13 @@ def evaluate(
     measured: dict[str, Any] = {}
     for name in methods:
         try:
-            ranker = METHODS[name](fitting)
+            ranker = METHODS[name].fit(fitting)
         except TrainingError as error:
             raise EvaluationError(f"{name} cannot be trained: {error}") from error
         line.show(f"evaluating {name}")
         began = time.perf_counter()
-        accuracies = evaluate_repeat_rules(ranker, heldout, TOP_K, ranks_of=ranks_of)
+        measurements = measure(ranker, heldout, TOP_K, ranks_of=ranks_of)
+        accuracies = {rule: found.accuracy() for rule, found in measurements.items()}
         measured[name] = _figures(accuracies, repeat_items, time.perf_counter() - began)
     return {"targets": heldout.n_targets, "methods": measured, "training": fitting.training}
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Float32Array, Int64Array
-from model.evaluation import ANSWERS_AT_ONCE, Answers, clicks_with_next
+from model.ranking import ANSWERS_AT_ONCE, Answers, clicks_with_next
 from model.sequences import UNKNOWN, Sequences
 
 RULES_KEPT = 20
@@ -71,7 +71,7 @@ class LinksRanker:
         self._links = links
 
     def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """See `model.evaluation.Ranker`."""
+        """See `model.ranking.Ranker`."""
         clicks = clicks_with_next(sequences)
         for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
             part = clicks[begin : begin + ANSWERS_AT_ONCE]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Float32Array, Int64Array
-from model.evaluation import Answers
+from model.ranking import Answers
 from model.sequences import UNKNOWN, Sequences
 
 DAY_S = 86_400.0
@@ -129,7 +129,7 @@ class NeighbourRanker:
         self._item_weight = 1.0 + weights.rarity * idf
 
     def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """See `model.evaluation.Ranker`."""
+        """See `model.ranking.Ranker`."""
         for number in range(len(sequences)):
             n_answers = len(sequences.session(number)) - 1
             if n_answers < 1:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from model.arrays import Int64Array
-from model.evaluation import Answers, PopularRanker
+from model.ranking import Answers, PopularRanker
 from model.sequences import UNKNOWN, Sequences
 
 TIES_BROKEN = 100
@@ -24,7 +24,7 @@ class SessionPopularRanker:
         self._popular = PopularRanker(counts)
 
     def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """See `model.evaluation.Ranker`."""
+        """See `model.ranking.Ranker`."""
         popular = self._popular.best(n_candidates)[1]
         for number in range(len(sequences)):
             rows = sequences.session(number)

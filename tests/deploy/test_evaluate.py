@@ -60,7 +60,7 @@ def test_measures_the_methods_and_prints_one_object(
     assert lstm["recall@20"] > 0.6 > popular["recall@20"]
     assert 0 < lstm["mrr@20"] < lstm["recall@20"]
     assert set(lstm["repeat_items"]) == {"all", "not-last", "none"}
-    assert lstm["repeat_items"]["all"] == {name: lstm[name] for name in ("recall@20", "mrr@20")}
+    assert lstm["repeat_items"]["all"] == {name: lstm[name] for name in ("recall@20", "mrr@20", "ndcg@20")}
     assert set(result["training"]) == {"clicks_per_s", "seconds"}
 
 

@@ -14,7 +14,7 @@ from model.evaluation import (
     EncoderRanker,
     PopularRanker,
     evaluate_next_items,
-    evaluate_repeat_rules,
+    measure,
     sample_queries,
     states_after_clicks,
 )
@@ -58,7 +58,7 @@ def test_equal_popularity_is_a_tie_against_us() -> None:
 def test_what_may_repeat_by_hand() -> None:
     sequences = Sequences.from_lists([[1, 1, 2, 1]])
     # Answers: [1], [1], [2, 1]; targets: 1, 2, 1.
-    rules = evaluate_repeat_rules(RepeatsItself(), sequences, k=2)
+    rules = {rule: found.accuracy() for rule, found in measure(RepeatsItself(), sequences, k=2).items()}
     assert rules["all"].recall == pytest.approx(2 / 3)
     assert rules["all"].mrr == pytest.approx((1 + 1 / 2) / 3)
     assert rules["not-last"].recall == pytest.approx(1 / 3)

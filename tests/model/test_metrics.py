@@ -31,15 +31,19 @@ def test_empty_places_are_no_items() -> None:
     assert ranks([3, -INF], [7, -1], -1) == NOT_FOUND
 
 
-def test_recall_and_mrr_by_hand() -> None:
+def test_recall_mrr_and_ndcg_by_hand() -> None:
     measured = accuracy(np.array([1, 4, 21, NOT_FOUND]), k=20)
-    assert measured == Accuracy(k=20, recall=0.5, mrr=(1 + 1 / 4) / 4, targets=4)
-    assert measured.as_metrics() == {"recall@20": 0.5, "mrr@20": 0.3125}
+    assert measured == Accuracy(
+        k=20, recall=0.5, mrr=(1 + 1 / 4) / 4, ndcg=(1 + 1 / np.log2(5)) / 4, targets=4
+    )
+    assert measured.as_metrics() == pytest.approx(
+        {"recall@20": 0.5, "mrr@20": 0.3125, "ndcg@20": 0.35767}, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("k", [1, 20])
 def test_no_targets(k: int) -> None:
-    assert accuracy(np.array([], dtype=np.int64), k) == Accuracy(k, 0.0, 0.0, 0)
+    assert accuracy(np.array([], dtype=np.int64), k) == Accuracy(k, 0.0, 0.0, 0.0, 0)
 
 
 def test_ties_for_the_method_as_others_count_them() -> None:

@@ -1,0 +1,1 @@
+"""What ``nextclick evaluate`` does: methods, comparison, replay, tables and pictures."""

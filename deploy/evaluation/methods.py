@@ -1,0 +1,169 @@
+"""The methods that can be measured, and how each is made from a log.
+
+A method is anything that gives a `Ranker`: for every click the best items with their scores. To add one, put
+it into ``METHODS``.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.progress import ProgressLine
+from index.build import build_index
+from model.encoder import SessionEncoder
+from model.peers.links import (
+    ItemLinks,
+    LinksRanker,
+    association_rules,
+    item_neighbours,
+    sequential_rules,
+)
+from model.peers.neighbours import SKNN, STAN, V_SKNN, VSTAN, NeighbourRanker, NeighbourWeights
+from model.peers.popularity import SessionPopularRanker
+from model.ranking import EncoderRanker, PopularRanker, Ranker, sample_queries
+from model.sequences import Sequences
+from model.training import Progress, TrainingConfig, continue_training, train
+from model.vocabulary import Vocabulary
+from streams.session import STATE_DTYPE
+
+
+@dataclass(slots=True)
+class Fitting:
+    """What a method is made from, and what it says about its making.
+
+    Attributes:
+        sequences: sessions in the order in which they ended, in rows of the vocabulary.
+        ends_ms: when each ended; (n_sessions,)
+        vocabulary: the catalogue, by falling popularity.
+        seed: of weights, dropout and samples.
+        line: where progress is shown.
+        n_new: how many of the newest sessions a method that learns on has not seen.
+        rows_before: of each item the row that it had before, -1 for a new one; None at the first fit.
+        training: figures of the training, for those who ask for them.
+    """
+
+    sequences: Sequences
+    ends_ms: NDArray[np.int64]
+    vocabulary: Vocabulary
+    seed: int
+    line: ProgressLine
+    n_new: int = 0
+    rows_before: NDArray[np.int64] | None = None
+    training: dict[str, float] = field(default_factory=dict)
+
+
+Fit = Callable[[Fitting], Ranker]
+Learn = Callable[[Ranker, Fitting], Ranker]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a ranking is made.
+
+    Attributes:
+        fit: from a log.
+        learn: from what it was and the newest sessions; None where making it again costs little.
+        seeded: whether the seed changes it; others are made once, however many seeds are asked for.
+    """
+
+    fit: Fit
+    learn: Learn | None = None
+    seeded: bool = False
+
+
+def fit_lstm(fitting: Fitting) -> Ranker:
+    """The model as it is served: LSTM, index, popular items until one of a session's is known."""
+    began = time.perf_counter()
+    speed = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal speed
+        speed = progress.clicks_per_s
+        _show(fitting, "training lstm", progress)
+
+    encoder = train(
+        fitting.sequences,
+        len(fitting.vocabulary),
+        training_config=TrainingConfig(seed=fitting.seed),
+        on_progress=show,
+    )
+    seconds = round(time.perf_counter() - began, 2)
+    fitting.training |= {"clicks_per_s": round(speed, 1), "seconds": seconds}
+    return _served(encoder, fitting)
+
+
+def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
+    """Go through the newest sessions once, as the trainer does before it publishes."""
+    if not isinstance(ranker, EncoderRanker) or not isinstance(ranker.encoder, SessionEncoder):
+        raise TypeError(f"a {type(ranker).__name__} has no weights to go on from")
+    encoder = ranker.encoder
+    if fitting.rows_before is not None:
+        encoder = encoder.with_rows(fitting.rows_before, fitting.seed)
+    older, newest = _split(fitting.sequences, fitting.n_new)
+    config = TrainingConfig(seed=fitting.seed)
+    encoder = continue_training(
+        encoder,
+        newest,
+        config,
+        older=older,
+        on_progress=lambda progress: _show(fitting, "lstm learns", progress),
+    )
+    return _served(encoder, fitting)
+
+
+def _served(encoder: SessionEncoder, fitting: Fitting) -> Ranker:
+    fitting.line.show("building the index")
+    index = build_index(encoder.item_vectors(), sample_queries(encoder, fitting.sequences))
+    return EncoderRanker(encoder, index.search, fitting.vocabulary.counts, STATE_DTYPE)
+
+
+def _show(fitting: Fitting, what: str, progress: Progress) -> None:
+    note = (
+        f"epoch {progress.epoch}/{progress.n_epochs}, loss {progress.loss:.3f}, "
+        f"{progress.clicks_per_s:,.0f} clicks/s"
+    )
+    fitting.line.show(what, progress.clicks_done, progress.clicks_total, note)
+
+
+def _split(sequences: Sequences, n_new: int) -> tuple[Sequences, Sequences]:
+    cut = len(sequences) - n_new
+    return sequences.select(0, cut), sequences.select(cut, len(sequences))
+
+
+def fit_popular(fitting: Fitting) -> Ranker:
+    """The most clicked items for everybody."""
+    return PopularRanker(fitting.vocabulary.counts)
+
+
+def fit_session_popular(fitting: Fitting) -> Ranker:
+    """What the session itself clicked most often, then what all click most."""
+    return SessionPopularRanker(fitting.vocabulary.counts)
+
+
+def _links(weigh: Callable[[Sequences, int], ItemLinks]) -> Method:
+    return Method(lambda fitting: LinksRanker(weigh(fitting.sequences, len(fitting.vocabulary))))
+
+
+def _neighbours(weights: NeighbourWeights) -> Method:
+    def fit(fitting: Fitting) -> Ranker:
+        ends_s = fitting.ends_ms / 1000
+        return NeighbourRanker(fitting.sequences, ends_s, len(fitting.vocabulary), weights)
+
+    return Method(fit)
+
+
+METHODS: dict[str, Method] = {
+    "lstm": Method(fit_lstm, learn_lstm, seeded=True),
+    "popular": Method(fit_popular),
+    "session-popular": Method(fit_session_popular),
+    "item-knn": _links(item_neighbours),
+    "association-rules": _links(association_rules),
+    "sequential-rules": _links(sequential_rules),
+    "sknn": _neighbours(SKNN),
+    "v-sknn": _neighbours(V_SKNN),
+    "stan": _neighbours(STAN),
+    "vstan": _neighbours(VSTAN),
+}
