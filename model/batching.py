@@ -29,6 +29,7 @@ class Window(NamedTuple):
     inputs: Int64Array  # clicked rows, IDLE in an idle lane
     targets: Int64Array  # the rows clicked next, IDLE in an idle lane
     begins: BoolArray  # True where a session begins, so that the lane's state starts afresh
+    codes: Int64Array | None = None  # of the inputs' context, where the sessions have them; (…, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +39,7 @@ class Lanes:
     inputs: Int64Array
     targets: Int64Array
     begins: BoolArray
+    codes: Int64Array | None = None
 
     @property
     def n_pairs(self) -> int:
@@ -48,12 +50,14 @@ class Lanes:
         """The epoch in windows of `n_steps` steps; the last may be shorter."""
         for first in range(0, len(self.inputs), n_steps):
             part = slice(first, first + n_steps)
-            yield Window(self.inputs[part], self.targets[part], self.begins[part])
+            codes = None if self.codes is None else self.codes[part]
+            yield Window(self.inputs[part], self.targets[part], self.begins[part], codes)
 
 
 def lay_out(sequences: Sequences, n_lanes: int) -> Lanes:
     """Give every session a lane and a first step; sessions of one click have no pair and are left out."""
-    rows, starts, n_pairs = _pieces(sequences)
+    known = sequences.drop_unknown(min_length=2)
+    starts, n_pairs = _pieces(known)
     lane_of, step_of, n_steps = _assign(n_pairs, n_lanes)
     inputs = np.full((n_steps, n_lanes), IDLE, dtype=np.int64)
     targets = np.full((n_steps, n_lanes), IDLE, dtype=np.int64)
@@ -62,22 +66,25 @@ def lay_out(sequences: Sequences, n_lanes: int) -> Lanes:
     within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - n_pairs, n_pairs)
     clicks = np.repeat(starts, n_pairs) + within
     places = (np.repeat(step_of, n_pairs) + within, np.repeat(lane_of, n_pairs))
-    inputs[places] = rows[clicks]
-    targets[places] = rows[clicks + 1]
+    inputs[places] = known.rows[clicks]
+    targets[places] = known.rows[clicks + 1]
     begins[step_of, lane_of] = True
-    return Lanes(inputs, targets, begins)
+    codes = None
+    if known.codes is not None:
+        codes = np.zeros((n_steps, n_lanes, known.codes.shape[1]), dtype=np.int64)
+        codes[places] = known.codes[clicks]
+    return Lanes(inputs, targets, begins, codes)
 
 
-def _pieces(sequences: Sequences) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Rows, and each piece's first click and number of pairs; two pieces share the click at their cut."""
-    known = sequences.drop_unknown(min_length=2)
+def _pieces(known: Sequences) -> tuple[Int64Array, Int64Array]:
+    """Each piece's first click and number of pairs; two pieces share the click at their cut."""
     n_pairs = known.lengths - 1
     n_pieces = -(-n_pairs // LONGEST_PIECE)
     ends = np.cumsum(n_pieces)
     nth = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - n_pieces, n_pieces)
     begin = nth * LONGEST_PIECE
     length = np.minimum(np.repeat(n_pairs, n_pieces) - begin, LONGEST_PIECE)
-    return known.rows, np.repeat(known.starts[:-1], n_pieces) + begin, length
+    return np.repeat(known.starts[:-1], n_pieces) + begin, length
 
 
 def _assign(n_pairs: Int64Array, n_lanes: int) -> tuple[Int64Array, Int64Array, int]:

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.arrays import Float32Array, Int64Array
-from model.encoder_cells import CELLS, dropout, glorot_uniform
+from model.encoder_cells import CELLS, Parts, dropout, glorot_uniform
 from model.encoder_config import EncoderConfig
+from model.encoder_context import ContextCoder, ContextTables
 
 __all__ = ["EncoderConfig", "SessionEncoder"]
 
@@ -39,24 +40,31 @@ class SessionEncoder(nn.Module):
         self.output_items = None if config.shared_embeddings else nn.Parameter(torch.empty(n_items, dim))
         self.bias = nn.Parameter(torch.zeros(n_items)) if config.output_bias else None
         self.log_scale = nn.Parameter(torch.zeros(())) if config.normalized else None
+        self.context = ContextTables(config) if config.context else None
         cell = CELLS[config.cell]
+        beside = config.context_dim if self.context is not None and self.context.concat is not None else 0
         self.layers = nn.ModuleList(
-            cell(dim if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
+            cell(dim + beside if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
         )
         self._n_parts = cell.n_parts
+        self._recurrent_dim = cell.n_parts * config.n_layers * n_units
         self.projection = None if dim == n_units else nn.Parameter(torch.empty(dim, n_units))
         if seed is not None:
             self.reset_parameters(torch.Generator().manual_seed(seed))
 
     @property
     def state_dim(self) -> int:
-        """Width of one session's state: the parts of every layer's, one after the other."""
-        return self._n_parts * self.config.n_layers * self.config.n_units
+        """Width of one session's state: the parts of every layer's, and what the output needs of context."""
+        return self._recurrent_dim + (0 if self.context is None else self.context.n_kept)
 
     @property
     def query_dim(self) -> int:
         """Width of a query and of an item vector."""
         return self.config.embedding_dim + (1 if self.bias is not None else 0)
+
+    def context_coder(self) -> ContextCoder | None:
+        """What makes the codes that `advance` takes; None where the encoder uses no context."""
+        return None if self.context is None else ContextCoder(self.config.kinds)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw new weights."""
@@ -74,6 +82,8 @@ class SessionEncoder(nn.Module):
                 glorot_uniform(self.projection, config.n_units, config.embedding_dim, generator)
         for layer in self.layers:
             layer.reset_parameters(generator)  # type: ignore[operator]
+        if self.context is not None:
+            self.context.reset_parameters(generator)
 
     def item_tables(self) -> list[nn.Parameter]:
         """The embedding tables: one when shared, else those of the input and of the output."""
@@ -86,7 +96,12 @@ class SessionEncoder(nn.Module):
     # ------------------------------------------------------------------ training
 
     def unroll(
-        self, inputs: Tensor, keep: Tensor, state: Tensor, generator: torch.Generator | None = None
+        self,
+        inputs: Tensor,
+        keep: Tensor,
+        state: Tensor,
+        generator: torch.Generator | None = None,
+        codes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run a window of steps for many sessions side by side.
 
@@ -95,26 +110,40 @@ class SessionEncoder(nn.Module):
             keep: 0 where a new session begins with the step, else 1; (steps, lanes)
             state: what the window begins with; (lanes, state_dim)
             generator: draws the dropout; None for no dropout.
+            codes: of the clicks' context, where the encoder uses it; (steps, lanes, 3)
 
         Returns:
             outputs (steps, lanes, embedding_dim) to be scored, and the state after the window.
         """
         config = self.config
         inputs = dropout(inputs, config.dropout_embedding, generator)
+        at = None if self.context is None else self.context.rows(codes, inputs.shape[:2])
+        if self.context is not None and at is not None:
+            inputs = self.context.at_input(inputs, at)
         n = self._n_parts
-        parts = list(state.chunk(n * config.n_layers, dim=1))
+        parts = list(state[:, : self._recurrent_dim].chunk(n * config.n_layers, dim=1))
         outputs = []
-        for x, kept in zip(inputs.unbind(0), keep.unsqueeze(-1).unbind(0), strict=True):
+        for step, (x, kept) in enumerate(zip(inputs.unbind(0), keep.unsqueeze(-1).unbind(0), strict=True)):
+            if self.context is not None and at is not None:
+                parts[::n] = self.context.at_recurrence(parts[::n], at[step])
             for i, layer in enumerate(self.layers):
                 of_layer = slice(n * i, n * (i + 1))
                 parts[of_layer] = layer(x, [part * kept for part in parts[of_layer]])
                 x = dropout(parts[n * i], config.dropout_hidden, generator)
             outputs.append(x)
-        return self.project(torch.stack(outputs)), torch.cat(parts, dim=1)
+        if self.context is not None and at is not None:
+            parts += self.context.kept(at[-1])
+        return self.project(torch.stack(outputs), at), torch.cat(parts, dim=1)
 
-    def project(self, hidden: Tensor) -> Tensor:
-        """From the last hidden state to the space of the item embeddings, of unit length if normalised."""
-        return self.unit(hidden if self.projection is None else F.linear(hidden, self.projection))
+    def project(self, hidden: Tensor, at: Tensor | None = None) -> Tensor:
+        """From the last hidden state to the space of the item embeddings, of unit length if normalised.
+
+        `at` says where the context's tables are read for it.
+        """
+        query = hidden if self.projection is None else F.linear(hidden, self.projection)
+        if self.context is not None and at is not None:
+            query = self.context.at_output(query, at)
+        return self.unit(query)
 
     def scale(self) -> Tensor | float:
         """What cosines are multiplied with; 1 without normalisation."""
@@ -126,27 +155,50 @@ class SessionEncoder(nn.Module):
         """States of n sessions without a click; (n, state_dim)."""
         return np.zeros((n, self.state_dim), dtype=np.float32)
 
-    def advance(self, states: Float32Array, rows: Int64Array) -> Float32Array:
-        """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim)."""
+    def advance(
+        self, states: Float32Array, rows: Int64Array, codes: Int64Array | None = None
+    ) -> Float32Array:
+        """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim).
+
+        `codes` are of the clicks' context, (n, 3), from `context_coder`; None stands for zeros.
+        """
         with torch.inference_mode():
             # Not the whole table ahead of time: of a million items it would be 400 MB more, twice at a swap.
             x = self.unit(self.items.index_select(0, torch.from_numpy(rows)))
-            n = self._n_parts
-            parts = torch.from_numpy(states).chunk(n * self.config.n_layers, dim=1)
-            after: list[Tensor] = []
-            for i, layer in enumerate(self.layers):
-                after += layer(x, parts[n * i : n * (i + 1)])
-                x = after[n * i]
+            before = torch.from_numpy(states)
+            if self.context is not None:
+                return self._advance_in_context(x, before, codes)
+            after = self._step(x, before.chunk(self._n_parts * self.config.n_layers, dim=1))
             advanced: Float32Array = torch.cat(after, dim=1).numpy()
             return advanced
+
+    def _step(self, x: Tensor, parts: Parts) -> list[Tensor]:
+        """One step of all layers; the parts of all, and the new ones."""
+        n = self._n_parts
+        after: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            after += layer(x, parts[n * i : n * (i + 1)])
+            x = after[n * i]
+        return after
+
+    def _advance_in_context(self, x: Tensor, before: Tensor, codes: Int64Array | None) -> Float32Array:
+        context: ContextTables = self.context  # type: ignore[assignment]
+        n = self._n_parts
+        at = context.rows(None if codes is None else torch.from_numpy(codes), x.shape[:1])
+        parts = list(before[:, : self._recurrent_dim].chunk(n * self.config.n_layers, dim=1))
+        parts[::n] = context.at_recurrence(parts[::n], at)
+        after = self._step(context.at_input(x, at), parts) + context.kept(at)
+        advanced: Float32Array = torch.cat(after, dim=1).numpy()
+        return advanced
 
     def queries(self, states: Float32Array) -> Float32Array:
         """Query vectors for the index; (n, state_dim) → (n, query_dim)."""
         n_units = self.config.n_units
-        last = self.state_dim - self._n_parts * n_units  # where the last layer's state begins
+        last = self._recurrent_dim - self._n_parts * n_units  # where the last layer's state begins
         with torch.inference_mode():
-            hidden = torch.from_numpy(states)[:, last : last + n_units]
-            query = self.project(hidden)
+            stored = torch.from_numpy(states)
+            at = stored[:, self._recurrent_dim :].long() if self.state_dim > self._recurrent_dim else None
+            query = self.project(stored[:, last : last + n_units], at)
             if self.bias is not None:
                 query = F.pad(query, (0, 1), value=1.0)
             found: Float32Array = (query * self.scale()).contiguous().numpy()

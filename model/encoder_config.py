@@ -7,6 +7,10 @@ from typing import Any, Self
 
 from model.encoder_cells import CELLS
 
+CONTEXT_FEATURES = ("kind", "gap", "hour")
+"""What may be used of a click beside its item, in the order of the codes' columns."""
+CONTEXT_PLACES = ("concat", "product", "recurrence", "output")
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
@@ -23,6 +27,12 @@ class EncoderConfig:
         normalized: score by cosine times a scale instead of by the plain inner product.
         initial_scale: where the learnt scale starts.
         output_bias: give every item a bias, which is how popularity enters the score.
+        context: what of a click is used beside its item, of `CONTEXT_FEATURES`: its kind, the time since
+            the click before, the hour of the day; none by default. See `model.encoder_context`.
+        context_at: where it acts, of `CONTEXT_PLACES`: beside the input, as a factor of the input, of the
+            hidden state before a step, of the output.
+        context_dim: width of the vector beside the input.
+        kinds: the kinds of click that have a code of their own.
     """
 
     cell: str = "lstm"
@@ -35,18 +45,26 @@ class EncoderConfig:
     normalized: bool = True
     initial_scale: float = 14.0
     output_bias: bool = True
+    context: tuple[str, ...] = ()
+    context_at: tuple[str, ...] = ("concat",)
+    context_dim: int = 16
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
-        if min(self.n_units, self.n_layers, self.embedding_dim) < 1:
-            raise ValueError("n_units, n_layers and embedding_dim must be at least 1")
+        if min(self.n_units, self.n_layers, self.embedding_dim, self.context_dim) < 1:
+            raise ValueError("n_units, n_layers, embedding_dim and context_dim must be at least 1")
         for name in ("dropout_embedding", "dropout_hidden"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is the share left out and must be in [0, 1)")
         if self.initial_scale <= 0:
             raise ValueError("initial_scale must be positive")
+        for name, known in (("context", CONTEXT_FEATURES), ("context_at", CONTEXT_PLACES)):
+            chosen = getattr(self, name)
+            if len(set(chosen)) != len(chosen) or not set(chosen) <= set(known):
+                raise ValueError(f"{name} must be some of {', '.join(known)}, not {', '.join(chosen)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -58,4 +76,5 @@ class EncoderConfig:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown encoder settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        lists = {name: tuple(value) for name, value in dict(values).items() if isinstance(value, list)}
+        return cls(**{**values, **lists})  # JSON has no tuples

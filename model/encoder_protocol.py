@@ -27,8 +27,13 @@ class Encoder(Protocol):
     def initial_states(self, n: int) -> Float32Array:
         """States of n sessions without a click; (n, state_dim)."""
 
-    def advance(self, states: Float32Array, rows: Int64Array) -> Float32Array:
-        """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim)."""
+    def advance(
+        self, states: Float32Array, rows: Int64Array, codes: Int64Array | None = None
+    ) -> Float32Array:
+        """States after one click each: (n, state_dim) and the clicked rows (n,) → (n, state_dim).
+
+        `codes` are of the clicks' context, (n, 3), see `model.encoder_context`; None stands for zeros.
+        """
 
     def queries(self, states: Float32Array) -> Float32Array:
         """Query vectors, whose inner product with an item vector is the item's score; (n, query_dim)."""

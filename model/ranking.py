@@ -130,7 +130,8 @@ def states_after_clicks(
             rows = sequences.rows[clicks]
             moved = np.flatnonzero(rows != UNKNOWN)
             if len(moved):
-                states[moved] = encoder.advance(states[moved], rows[moved]).astype(state_dtype)
+                codes = None if sequences.codes is None else sequences.codes[clicks[moved]]
+                states[moved] = encoder.advance(states[moved], rows[moved], codes).astype(state_dtype)
                 seen[moved] = True
             yield clicks, states[:n].copy(), seen[:n].copy()
 

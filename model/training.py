@@ -117,6 +117,8 @@ class _Run:
         known = sequences.drop_unknown(min_length=2)
         if known.n_targets == 0:
             raise TrainingError("no session has two clicks on known items")
+        if encoder.context is not None and known.codes is None:
+            raise TrainingError("the encoder uses the context of clicks, and these have none")
         n_lanes, n_steps = lanes_for(known, config)
         self._lanes = lay_out(known, n_lanes)
         self._n_steps = n_steps
@@ -190,9 +192,6 @@ def _interleave(newest: Sequences, older: Sequences) -> Sequences:
     n_older = min(len(newest), len(older))
     spread = np.linspace(0, len(older) - 1, n_older).round().astype(np.int64)
     rehearsed = older.take(spread)
-    together = Sequences(
-        np.concatenate([rehearsed.rows, newest.rows]),
-        np.concatenate([rehearsed.starts, newest.starts[1:] + rehearsed.n_clicks]),
-    )
+    together = Sequences.concatenate(rehearsed, newest)
     position = np.concatenate([np.linspace(0, len(newest), n_older, endpoint=False), np.arange(len(newest))])
     return together.take(np.argsort(position, kind="stable"))

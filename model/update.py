@@ -69,8 +69,9 @@ class Updater:
         encoder = self._encoder
         units = [encoder.unit(candidates.tables[0])]
         units.append(units[0] if len(candidates.tables) == 1 else encoder.unit(candidates.tables[1]))
+        codes = None if window.codes is None else torch.from_numpy(window.codes)
         outputs, state = encoder.unroll(
-            F.embedding(candidates.inputs, units[0]), keep, state, self._generator
+            F.embedding(candidates.inputs, units[0]), keep, state, self._generator, codes
         )
         active = (targets != IDLE).flatten().nonzero().squeeze(1)
         hidden = outputs.flatten(0, 1)[active] * encoder.scale()  # (active, embedding_dim)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from streams.errors import NextclickError
+from streams.events import DEFAULT_KIND
 
 FIRST_MS = 1e11
 """Times from here on are milliseconds (1973), below they are seconds (up to the year 5138)."""
@@ -27,32 +28,43 @@ class ClickFileError(NextclickError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns are called in the file."""
+    """What the columns are called in the file; ``kind`` None where kinds are not to be read."""
 
     session: str = "SessionId"
     item: str = "ItemId"
     time: str = "Time"
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClickColumns:
-    """Clicks in order, a column for each field; equal ids share one string object."""
+    """Clicks in order, a column for each field; equal ids share one string object.
+
+    ``kinds`` None stands for all of the usual kind.
+    """
 
     session_ids: NDArray[np.object_]
     item_ids: NDArray[np.object_]
     time_ms: NDArray[np.int64]
+    kinds: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.time_ms)
 
     @classmethod
     def concatenate(cls, parts: "list[ClickColumns]") -> "ClickColumns":
-        """All clicks of the parts, in the order given."""
+        """All clicks of the parts, in the order given; with kinds where a part has them."""
+        has_kinds = any(part.kinds is not None for part in parts)
         return cls(
             np.concatenate([np.empty(0, dtype=object), *(part.session_ids for part in parts)]),
             np.concatenate([np.empty(0, dtype=object), *(part.item_ids for part in parts)]),
             np.concatenate([np.empty(0, dtype=np.int64), *(part.time_ms for part in parts)]),
+            np.concatenate([part.each_kind() for part in parts]) if has_kinds else None,
         )
+
+    def each_kind(self) -> NDArray[np.object_]:
+        """The kind of every click; (n,)."""
+        return np.full(len(self), DEFAULT_KIND, dtype=object) if self.kinds is None else self.kinds
 
 
 def read_click_file(path: Path, columns: Columns | None = None) -> ClickColumns:
@@ -74,7 +86,8 @@ def read_click_file(path: Path, columns: Columns | None = None) -> ClickColumns:
     time_ms = _times(path, table[columns.time])
     order = np.argsort(time_ms, kind="stable")
     session_ids, item_ids = (_ids(path, table[name], name) for name in (columns.session, columns.item))
-    return ClickColumns(session_ids[order], item_ids[order], time_ms[order])
+    kinds = None if columns.kind is None else _kinds(table[columns.kind])[order]
+    return ClickColumns(session_ids[order], item_ids[order], time_ms[order], kinds)
 
 
 def write_click_file(path: Path, clicks: ClickColumns) -> None:
@@ -108,7 +121,7 @@ def write_click_file(path: Path, clicks: ClickColumns) -> None:
 
 def _read_parquet(path: Path, columns: Columns) -> Any:
     _require(path, columns, pq.read_schema(path).names)
-    return pq.read_table(path, columns=[columns.session, columns.item, columns.time])
+    return pq.read_table(path, columns=_wanted(columns))
 
 
 def _read_text(path: Path, columns: Columns) -> Any:
@@ -118,7 +131,7 @@ def _read_text(path: Path, columns: Columns) -> Any:
         raise ClickFileError(f"{path}: is empty")
     separator = next((mark for mark in "\t,;" if mark in header), "\t")
     _require(path, columns, [name.strip().strip('"') for name in header.split(separator)])
-    wanted = [columns.session, columns.item, columns.time]
+    wanted = _wanted(columns)
     return pa_csv.read_csv(
         path,
         parse_options=pa_csv.ParseOptions(delimiter=separator),
@@ -128,8 +141,17 @@ def _read_text(path: Path, columns: Columns) -> Any:
     )
 
 
+def _wanted(columns: Columns) -> list[str]:
+    return [
+        columns.session,
+        columns.item,
+        columns.time,
+        *([] if columns.kind is None else [columns.kind]),
+    ]
+
+
 def _require(path: Path, columns: Columns, found: list[str]) -> None:
-    for name, flag in ((columns.session, "session"), (columns.item, "item"), (columns.time, "time")):
+    for name, flag in zip(_wanted(columns), ("session", "item", "time", "kind"), strict=False):
         if name not in found:
             shown = ", ".join(found[:12])
             raise ClickFileError(
@@ -148,6 +170,14 @@ def _ids(path: Path, column: Any, name: str) -> NDArray[np.object_]:
     names = np.array(encoded.dictionary.to_pylist(), dtype=object)
     ids: NDArray[np.object_] = names[encoded.indices.to_numpy()]
     return ids
+
+
+def _kinds(column: Any) -> NDArray[np.object_]:
+    """Kinds of clicks, the usual one where the file says nothing."""
+    encoded = column.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
+    names = np.array([name or DEFAULT_KIND for name in encoded.dictionary.to_pylist()], dtype=object)
+    kinds: NDArray[np.object_] = names[encoded.indices.to_numpy()]
+    return kinds
 
 
 def _times(path: Path, column: Any) -> NDArray[np.int64]:

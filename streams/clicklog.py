@@ -14,7 +14,7 @@ import numpy as np
 
 from streams.clickfile import ClickColumns
 from streams.errors import NextclickError
-from streams.events import Click, click_time_ms, decode_click
+from streams.events import DEFAULT_KIND, Click, click_time_ms, decode_click
 from streams.kafka import KafkaConnection, TopicPartition, open_consumer
 from streams.topics import require_topics
 
@@ -52,6 +52,8 @@ class _Columns:
     arrivals_ms: "array[int]" = field(default_factory=lambda: array("q"))
     session_numbers: dict[str, int] = field(default_factory=dict)
     item_numbers: dict[str, int] = field(default_factory=dict)
+    kinds: "array[int]" = field(default_factory=lambda: array("i"))
+    kind_numbers: dict[str, int] = field(default_factory=dict)
     n_rejected: int = 0
 
     def append(self, record: Any, arrival_ms: int) -> None:
@@ -64,6 +66,8 @@ class _Columns:
         self.sessions.append(numbers.setdefault(click.session_id, len(numbers)))
         numbers = self.item_numbers
         self.items.append(numbers.setdefault(click.item_id, len(numbers)))
+        numbers = self.kind_numbers
+        self.kinds.append(numbers.setdefault(click.kind or DEFAULT_KIND, len(numbers)))
         self.times_ms.append(click_time_ms(click, record.timestamp))
         self.arrivals_ms.append(arrival_ms)
 
@@ -72,10 +76,12 @@ class _Columns:
         order = np.argsort(np.frombuffer(self.arrivals_ms, dtype=np.int64), kind="stable")
         session_ids = np.array(list(self.session_numbers), dtype=object)
         item_ids = np.array(list(self.item_numbers), dtype=object)
+        kinds = np.array(list(self.kind_numbers), dtype=object)
         return ClickColumns(
             session_ids[np.frombuffer(self.sessions, dtype=np.int64)[order]],
             item_ids[np.frombuffer(self.items, dtype=np.int64)[order]],
             np.frombuffer(self.times_ms, dtype=np.int64)[order],
+            kinds[np.frombuffer(self.kinds, dtype=np.int32)[order]],
         )
 
 

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.events import Click, ClickRef, Recommendation, ScoredItem, click_time_ms
-from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session
+from streams.events import DEFAULT_KIND, Click, ClickRef, Recommendation, ScoredItem, click_time_ms
+from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session, SessionItem
 from streams.snapshot import Snapshot
 from streams.steps import Step, ignore
 
 States = NDArray[np.float32]  # (sessions, state_dim)
 _Found = tuple[list[int], list[float]]  # rows and scores, best first
+_Codes = tuple[int, ...]  # of a click's context; none where the encoder uses none
 
 
 class RepeatItems(StrEnum):
@@ -78,6 +79,7 @@ class _Step(NamedTuple):
     line: int
     answer: int
     row: int  # the item that moves the state, -1 if none does
+    codes: _Codes
     afresh: bool
 
 
@@ -88,7 +90,7 @@ class _Line:
     at: int
     session: OpenSession
     stored: Session | None
-    rebuild_rows: list[int] | None  # known items to run again where the state is another encoder's
+    rebuild: list[tuple[int, _Codes]] | None  # known items to run again where the state is another encoder's
     n_clicks: int = 0
     latest: int = -1  # which of the pending clicks is its last one
 
@@ -115,6 +117,7 @@ class Recommender:
     ) -> None:
         self.snapshot = snapshot
         self._encoder = snapshot.encoder
+        self._coder = snapshot.encoder.context_coder()
         self._vocabulary = snapshot.vocabulary
         self._top_k = top_k
         self._repeat_items = repeat_items
@@ -153,7 +156,7 @@ class Recommender:
             rounds[line.n_clicks].append(self._fold(line, arrival, pending))
             line.n_clicks += 1
         states = self._load_states(lines)
-        n_rebuilt = self._rebuild(states, [line for line in lines.values() if line.rebuild_rows is not None])
+        n_rebuilt = self._rebuild(states, [line for line in lines.values() if line.rebuild is not None])
         after_click = self._run(rounds, states, len(pending))
         closed = self._close(lines, states)
         done(Step.ADVANCE)
@@ -179,19 +182,34 @@ class Recommender:
     def _open(self, at: int, stored: Session | None) -> _Line:
         if stored is None or not self.is_stale(stored):
             return _Line(at, OpenSession(stored, stored.n_applied if stored else 0), stored, None)
-        rows = [row for item in stored.items if (row := self._vocabulary.row(item.item_id)) is not None]
-        return _Line(at, OpenSession(stored, len(rows)), stored, rows)
+        rebuild = []
+        before_ms = None
+        for item in stored.items:
+            if (row := self._vocabulary.row(item.item_id)) is not None:
+                rebuild.append((row, self._codes(item, before_ms)))
+            before_ms = item.time_ms
+        return _Line(at, OpenSession(stored, len(rebuild)), stored, rebuild)
+
+    def _codes(self, item: SessionItem, before_ms: int | None) -> _Codes:
+        """Codes of a remembered click's context; ``before_ms`` is the time of the session's click before."""
+        if self._coder is None:
+            return ()
+        return self._coder.code(item.kind or DEFAULT_KIND, item.time_ms, before_ms)
 
     def _fold(self, line: _Line, arrival: Arrival, pending: list[_Pending]) -> _Step:
         """Fold one click into its session and note what its state and its answer need."""
         click, session = arrival.click, line.session
         row = self._vocabulary.row(click.item_id)
+        before_ms = session.items[-1].time_ms if session.items else None
         afresh, moves = session.fold(
             click, arrival.offset, arrival.append_ms, known=row is not None, gap_ms=self._gap_ms
         )
         line.latest = len(pending)
         pending.append(_Pending(arrival, session.n_applied > 0, self._excluded(session, row)))
-        return _Step(line.at, len(pending) - 1, row if moves and row is not None else -1, afresh)
+        if not moves or row is None:
+            return _Step(line.at, len(pending) - 1, -1, (), afresh)
+        codes = self._codes(session.items[-1], None if afresh else before_ms)
+        return _Step(line.at, len(pending) - 1, row, codes, afresh)
 
     def _excluded(self, session: OpenSession, row: int | None) -> frozenset[int]:
         if self._repeat_items is RepeatItems.ALL:
@@ -204,7 +222,7 @@ class Recommender:
     def _load_states(self, lines: Mapping[SessionRef, _Line]) -> States:
         """Lay the stored states out in one matrix; new and stale sessions start from the initial one."""
         states = self._encoder.initial_states(len(lines))
-        stored = [line for line in lines.values() if line.stored is not None and line.rebuild_rows is None]
+        stored = [line for line in lines.values() if line.stored is not None and line.rebuild is None]
         if stored:
             joined = b"".join(line.stored.state for line in stored if line.stored is not None)
             values = np.frombuffer(joined, dtype=STATE_DTYPE).reshape(len(stored), -1)
@@ -213,10 +231,11 @@ class Recommender:
 
     def _rebuild(self, states: States, stale: Sequence[_Line]) -> int:
         """Run the last items of stale sessions through this encoder, all sessions side by side."""
-        runs = [(line.at, line.rebuild_rows) for line in stale if line.rebuild_rows]
-        for n in range(max((len(rows) for _, rows in runs), default=0)):
-            moving = [(at, rows[n]) for at, rows in runs if n < len(rows)]
-            self._advance(states, [at for at, _ in moving], [row for _, row in moving])
+        runs = [(line.at, line.rebuild) for line in stale if line.rebuild]
+        for n in range(max((len(run) for _, run in runs), default=0)):
+            moving = [(at, *run[n]) for at, run in runs if n < len(run)]
+            lines, rows, codes = zip(*moving, strict=True)
+            self._advance(states, list(lines), list(rows), list(codes))
         return len(stale)
 
     def _run(self, rounds: Sequence[Sequence[_Step]], states: States, n_answers: int) -> States:
@@ -226,12 +245,18 @@ class Recommender:
             if afresh := [step.line for step in steps if step.afresh]:
                 states[afresh] = self._encoder.initial_states(len(afresh))
             if moving := [step for step in steps if step.row >= 0]:
-                self._advance(states, [step.line for step in moving], [step.row for step in moving])
+                self._advance(
+                    states,
+                    [step.line for step in moving],
+                    [step.row for step in moving],
+                    [step.codes for step in moving],
+                )
             after_click[[step.answer for step in steps]] = states[[step.line for step in steps]]
         return after_click
 
-    def _advance(self, states: States, lines: list[int], rows: list[int]) -> None:
-        moved = self._encoder.advance(states[lines], np.array(rows, dtype=np.int64))
+    def _advance(self, states: States, lines: list[int], rows: list[int], codes: list[_Codes]) -> None:
+        context = None if self._coder is None else np.array(codes, dtype=np.int64)
+        moved = self._encoder.advance(states[lines], np.array(rows, dtype=np.int64), context)
         states[lines] = moved.astype(STATE_DTYPE)
 
     def _close(self, lines: Mapping[SessionRef, _Line], states: States) -> dict[SessionRef, Session]:

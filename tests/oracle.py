@@ -101,8 +101,10 @@ def _fold(session: OracleSession, click: OracleClick, snapshot: Snapshot, versio
     if session.version != version:
         session.version = version
         session.state = snapshot.encoder.initial_states(1)[0]
-        for item_id, _, _ in session.items:
-            _move(session, item_id, snapshot)
+        before_ms: int | None = None
+        for item in session.items:
+            _move(session, item, before_ms, snapshot)
+            before_ms = item[2]
     session.offset = click.offset
     session.append_ms = max(session.append_ms, click.append_ms)
     if click.event_id is not None:
@@ -114,14 +116,21 @@ def _fold(session: OracleSession, click: OracleClick, snapshot: Snapshot, versio
         session.items = []
         session.state = snapshot.encoder.initial_states(1)[0]
     session.latest_ms = time_ms if session.latest_ms is None else max(session.latest_ms, time_ms)
-    session.items = [*session.items, (click.item_id, click.kind or "view", time_ms)][-N_REMEMBERED:]
-    _move(session, click.item_id, snapshot)
+    before_ms = session.items[-1][2] if session.items else None
+    item = (click.item_id, click.kind or "view", time_ms)
+    session.items = [*session.items, item][-N_REMEMBERED:]
+    _move(session, item, before_ms, snapshot)
 
 
-def _move(session: OracleSession, item_id: str, snapshot: Snapshot) -> None:
+def _move(
+    session: OracleSession, item: tuple[str, str, int], before_ms: int | None, snapshot: Snapshot
+) -> None:
+    item_id, kind, time_ms = item
     if item_id in snapshot.vocabulary.item_ids:
         row = snapshot.vocabulary.item_ids.index(item_id)
-        after = snapshot.encoder.advance(session.state[None, :], np.array([row], dtype=np.int64))
+        coder = snapshot.encoder.context_coder()
+        codes = None if coder is None else np.array([coder.code(kind, time_ms, before_ms)])
+        after = snapshot.encoder.advance(session.state[None, :], np.array([row], dtype=np.int64), codes)
         session.state = after[0].astype(np.float16).astype(np.float32)
 
 

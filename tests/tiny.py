@@ -1,6 +1,7 @@
 """A real snapshot that is small enough for unit tests: twelve items, eight units, every item scored."""
 
 import numpy as np
+import torch
 
 from index.exact import ExactIndex
 from model.encoder import EncoderConfig, SessionEncoder
@@ -32,3 +33,14 @@ def tiny_snapshot(
     encoder, vocabulary, index = tiny_parts(seed, items, config)
     manifest = Manifest(version, 0, len(items), index.kind, config.to_dict(), {}, Provenance())
     return Snapshot(version, encoder, vocabulary, index, manifest, "", "")
+
+
+def with_drawn_context(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with weights for its context, which by themselves begin without an effect."""
+    context = snapshot.encoder.context
+    assert context is not None
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for table in context.parameters():
+            table.normal_(0.0, 0.3, generator=generator)
+    return snapshot

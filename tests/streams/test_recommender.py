@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,19 +11,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.encoder import EncoderConfig
+from model.encoder_config import CONTEXT_FEATURES, CONTEXT_PLACES
 from streams.events import Click, Recommendation
 from streams.recommender import AnswerClicks, Answers, Arrival, Recommender, RepeatItems, SessionRef
 from streams.session import Session, encode_session
 from streams.steps import Step
 from tests.oracle import OracleClick, differences, fold_one_by_one
-from tests.tiny import ITEMS, tiny_snapshot
+from tests.tiny import ITEMS, tiny_snapshot, with_drawn_context
 
 NOW_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
 GAP_MS = 30 * MINUTE_MS
 
 OLD = tiny_snapshot("v1", seed=1)
-NEW = tiny_snapshot("v2", seed=2, items=(*reversed(ITEMS[3:]), "item-90", "item-91"))
+NEW_ITEMS = (*reversed(ITEMS[3:]), "item-90", "item-91")
+NEW = tiny_snapshot("v2", seed=2, items=NEW_ITEMS)
+CONTEXT = EncoderConfig(
+    n_units=8, embedding_dim=6, context=CONTEXT_FEATURES, context_at=CONTEXT_PLACES, kinds=("view", "cart")
+)
+SWAPS = {
+    "lstm": (OLD, NEW),
+    "gru, then two layers of rnn": (
+        tiny_snapshot("v1", seed=1, config=EncoderConfig(cell="gru", n_units=8, embedding_dim=8)),
+        tiny_snapshot("v2", 2, NEW_ITEMS, EncoderConfig(cell="rnn", n_units=6, embedding_dim=6, n_layers=2)),
+    ),
+    "context": (
+        with_drawn_context(tiny_snapshot("v1", seed=1, config=CONTEXT)),
+        with_drawn_context(tiny_snapshot("v2", 2, NEW_ITEMS, replace(CONTEXT, cell="gru", n_layers=2))),
+    ),
+    "context from now on": (OLD, with_drawn_context(tiny_snapshot("v2", 2, NEW_ITEMS, CONTEXT))),
+}
+"""What serves first, and the snapshot that it is swapped for."""
 
 
 def arrival(
@@ -32,10 +51,12 @@ def arrival(
     *,
     partition: int = 0,
     minute: float = 0,
+    kind: str | None = None,
     event_id: str | None = None,
 ) -> Arrival:
     time_ms = NOW_MS + round(minute * MINUTE_MS)
-    return Arrival(Click(session_id, item_id, time_ms, event_id=event_id), partition, offset, NOW_MS + 10**9)
+    click = Click(session_id, item_id, time_ms, kind=kind, event_id=event_id)
+    return Arrival(click, partition, offset, NOW_MS + 10**9)
 
 
 def answer(
@@ -109,12 +130,14 @@ def streams_of_clicks(draw: st.DrawFn) -> list[Arrival]:
                 offsets[partition],
                 partition=partition,
                 minute=minutes[partition],
+                kind=draw(st.sampled_from([None, "view", "cart", "purchase"])),
                 event_id=draw(st.sampled_from([None, None, "e-1", "e-2"])),
             )
         )
     return arrivals
 
 
+@pytest.mark.parametrize("swap", SWAPS)
 @settings(max_examples=50, deadline=None)
 @given(
     streams_of_clicks(),
@@ -123,10 +146,11 @@ def streams_of_clicks(draw: st.DrawFn) -> list[Arrival]:
     st.integers(0, 30),
 )
 def test_batches_equal_one_by_one_and_the_oracle(
-    arrivals: list[Arrival], sizes: list[int], repeat_items: RepeatItems, swap_at: int
+    swap: str, arrivals: list[Arrival], sizes: list[int], repeat_items: RepeatItems, swap_at: int
 ) -> None:
     """However the stream is cut into batches, and wherever the snapshot is swapped between two of them."""
-    recommenders = [Recommender(one, top_k=4, repeat_items=repeat_items) for one in (OLD, NEW)]
+    old, new = SWAPS[swap]
+    recommenders = [Recommender(one, top_k=4, repeat_items=repeat_items) for one in (old, new)]
     in_batches: dict[SessionRef, Session] = {}
     singly: dict[SessionRef, Session] = {}
     versions: dict[tuple[int, int], str] = {}
@@ -144,7 +168,7 @@ def test_batches_equal_one_by_one_and_the_oracle(
         at, n = at + len(batch), n + 1
     first_seen = {(one.partition, one.offset): one for one in arrivals}
     assert versions.keys() == first_seen.keys()
-    expected = fold_one_by_one(map(oracle_click, first_seen.values()), {"v1": OLD, "v2": NEW}, versions)
+    expected = fold_one_by_one(map(oracle_click, first_seen.values()), {"v1": old, "v2": new}, versions)
     for stored in (in_batches, singly):
         records = {(ref.partition, ref.session_id): encode_session(one) for ref, one in stored.items()}
         assert differences(expected, records) == []
@@ -214,6 +238,23 @@ def test_a_batch_tells_how_far_it_is() -> None:
     told: list[Step] = []
     Recommender(OLD).answer([arrival("s-1", "item-01", 4)], {}, created_ms=NOW_MS, done=told.append)
     assert told == [Step.ADVANCE, Step.SEARCH]
+
+
+def test_kind_gap_and_hour_of_a_click_change_what_is_recommended() -> None:
+    recommender = Recommender(SWAPS["context"][0], repeat_items=RepeatItems.ALL)
+    before = answer(recommender, [arrival("s-1", "item-01", 4)]).sessions
+    usual = arrival("s-1", "item-02", 5, minute=1)
+    others = [
+        arrival("s-1", "item-02", 5, minute=1, kind="cart"),
+        arrival("s-1", "item-02", 5, minute=10),
+        arrival("s-1", "item-02", 5, minute=0.5),
+    ]
+    scores = [
+        {item.item_id: item.score for item in answer(recommender, [one], before).recommendations[0].items}
+        for one in (usual, *others, usual)
+    ]
+    assert scores[0] == scores[-1]
+    assert all(other != scores[0] for other in scores[1:-1])
 
 
 def test_replays_are_counted_and_skipped() -> None:
