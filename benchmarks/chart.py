@@ -40,7 +40,7 @@ def lines_of(latency: Found) -> dict[int, list[tuple[float, float, float]]]:
     """Rate, p50 and p99 in ms by size of the catalogue, as far as the worker kept up."""
     found: dict[int, list[tuple[float, float, float]]] = {}
     for line in latency["figures"]:
-        if line["rate"] > 0:
+        if line["what"] == "worker" and line["rate"] > 0:
             found.setdefault(line["items"], []).append((line["rate"], line["p50"], line["p99"]))
     return found
 

@@ -104,6 +104,7 @@ def latency(results: Results) -> Iterator[str]:
         [
             {
                 "items": line["items"],
+                "agent": line["what"],
                 "clicks/s": "one after an idle minute" if line["rate"] == 0 else f"{line['rate']:,.0f}",
                 **{f"{name}, ms": line[name] for name in ("p50", "p90", "p99", "p99.9")},
                 "worker's CPU, µs/click": line["cpu_us_per_click"] if line["rate"] else None,

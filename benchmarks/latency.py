@@ -3,6 +3,9 @@
 One process sends clicks on a schedule that waits for nobody, another one reads the recommendations; the
 worker is ``nextclick worker`` with Kafka beside it, its table filled with sessions before. All latencies are
 from the moment at which a click was due, so that a stall counts for every click that falls into it.
+
+Before the worker the agent that only forwards the bytes goes through the same, at the lower rates: what is
+left of its latency is the machine's, Kafka's and the framework's.
 """
 
 import argparse
@@ -10,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +24,21 @@ from numpy.typing import NDArray
 from benchmarks.backlog import Backlog, make_backlog
 from benchmarks.machine import load
 from benchmarks.meter import watch
+from benchmarks.peers.start import LINGERS_MS, start_peer
 from benchmarks.report import Report, Say, command, parser, print_table, say
-from benchmarks.running import BenchmarkError, Running, RunningWorker
+from benchmarks.running import BenchmarkError, Running
 from benchmarks.served import serve
-from benchmarks.site import Run, open_site
-from benchmarks.vectors import trained_model
+from benchmarks.site import Run, Site, open_site
+from benchmarks.vectors import Trained, trained_model
 from streams.topics import TopicNames
 
 WARM_UP_S = 5.0
 DRAIN_S = 180.0
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+BROKER_WARM_UP = (1_000.0, 30.0)
+"""Clicks a second, and for how long: a broker just started compiles its own code under the first load, and
+takes three times as long over everything meanwhile."""
+FORWARD_UP_TO = 1_000
 OVERLOADED_MS = 1_000
 """A median above it: clicks come faster than they are answered, and higher rates tell nothing more."""
 P50_MS, P99_MS, P99_MILLION_MS, IDLE_MS = 5, 20, 30, 20
@@ -43,6 +52,7 @@ def main() -> None:
     flags.add_argument("--seconds", type=float, default=20, help="at each rate")
     flags.add_argument("--preload", type=int, default=120_000, help="clicks answered before")
     flags.add_argument("--idle-seconds", type=float, default=60, help="without a click, then one")
+    flags.add_argument("--no-forward", action="store_true", help="the worker alone, on a broker just started")
     asked = flags.parse_args()
     conditions = {"seconds": asked.seconds, "warm_up_s": WARM_UP_S, "preloaded_clicks": asked.preload}
     report = Report(
@@ -52,23 +62,44 @@ def main() -> None:
     report.conditions |= {"log": trained.source, "units": trained.encoder.config.n_units}
     lines: list[dict[str, Any]] = []
     for n_items in asked.items:
-        served = serve(asked.work, trained, n_items)
-        n_clicks = sum(n_sent(rate, asked.seconds) for rate in asked.rates)
-        backlog = make_backlog(trained, served.catalogue, asked.preload + n_clicks + 2)
-        with open_site(asked.work) as site:
-            site.create(TopicNames(clicks=site.clicks_topic, snapshots=site.snapshots_topic))
-            site.announce(served.snapshot)
-            report.conditions |= {"partitions": site.n_partitions, "sessions": backlog.n_sessions}
-            with site.run("latency") as run:
-                for line in _measure(run, backlog, asked):
-                    named = served.named() | line
-                    say("  ".join(f"{key} {value}" for key, value in named.items()))
-                    lines.append(named)
+        for line in _at_size(trained, n_items, asked, report):
+            say("  ".join(f"{key} {value}" for key, value in line.items()))
+            lines.append(line)
     report.body = {"figures": lines}
-    shown = ("items", "index", "rate", "clicks", *QUANTILES, "max", "sent_late_p99", "cpu_us_per_click")
+    shown = (
+        "items",
+        "index",
+        "what",
+        "rate",
+        "clicks",
+        *QUANTILES,
+        "max",
+        "sent_late_p99",
+        "cpu_us_per_click",
+    )
     print_table([{key: line[key] for key in shown} for line in lines])
     _marks(report, lines)
     report.write()
+
+
+def _at_size(
+    trained: Trained, n_items: int, asked: argparse.Namespace, report: Report
+) -> Iterator[dict[str, Any]]:
+    """All rates with a catalogue of this size, on a Kafka of its own."""
+    served = serve(asked.work, trained, n_items)
+    n_clicks = asked.preload + sum(n_sent(rate, asked.seconds) for rate in asked.rates) + 2
+    if not asked.no_forward:
+        n_forwarded = sum(n_sent(rate, asked.seconds) for rate in _low(asked))
+        n_clicks += n_sent(*BROKER_WARM_UP) + len(LINGERS_MS) * n_forwarded
+    backlog = make_backlog(trained, served.catalogue, n_clicks)
+    with open_site(asked.work) as site:
+        site.create(TopicNames(clicks=site.clicks_topic, snapshots=site.snapshots_topic))
+        site.announce(served.snapshot)
+        report.conditions |= {"partitions": site.n_partitions, "sessions": backlog.n_sessions}
+        feed = _Feed(backlog)
+        forward = () if asked.no_forward else _forward(site, feed, asked)
+        for line in chain(forward, _worker(site, feed, asked)):
+            yield served.named() | line
 
 
 def n_sent(rate: float, seconds: float) -> int:
@@ -76,24 +107,56 @@ def n_sent(rate: float, seconds: float) -> int:
     return round(rate * (seconds + WARM_UP_S))
 
 
-def _measure(run: Run, backlog: Backlog, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    site = run.site
-    say(f"{asked.preload:,} clicks to be answered before")
-    backlog.part(0, asked.preload).produce(site.connection, site.clicks_topic)
-    with run.start_worker() as worker:
-        watch(site, run.topics.recommendations, [worker], asked.preload, 600)
-        at = asked.preload
-        for rate in asked.rates:
-            part = backlog.part(at, at + n_sent(rate, asked.seconds))
-            at += len(part)
-            line = {"rate": rate} | _at_rate(run, worker, part, rate, WARM_UP_S)
-            yield line
-            if line["p50"] > OVERLOADED_MS:
-                break
-        if asked.idle_seconds > 0:
-            say(f"one click, nothing for {asked.idle_seconds:.0f} s, one click")
-            part, rate = backlog.part(at, at + 2), 1 / asked.idle_seconds
-            yield {"rate": 0.0} | _at_rate(run, worker, part, rate, asked.idle_seconds / 2)
+@dataclass(slots=True)
+class _Feed:
+    """Clicks that are sent part by part."""
+
+    clicks: Backlog
+    n_taken: int = 0
+
+    def take(self, n: int) -> Backlog:
+        """The next ones."""
+        begin, self.n_taken = self.n_taken, self.n_taken + n
+        return self.clicks.part(begin, self.n_taken)
+
+
+def _low(asked: argparse.Namespace) -> list[float]:
+    return [rate for rate in asked.rates if rate <= FORWARD_UP_TO]
+
+
+def _forward(site: Site, feed: _Feed, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The forwarding agent in both its forms, after the broker has become warm."""
+    for linger_ms in LINGERS_MS:
+        with site.run("forward") as run, start_peer("forward", {"linger-ms": str(linger_ms)}, run) as agent:
+            if feed.n_taken:
+                watch(site, run.topics.recommendations, [agent], feed.n_taken, 600)
+            else:
+                rate, seconds = BROKER_WARM_UP
+                say(f"{seconds:.0f} s of {rate:,.0f} clicks/s, to warm the broker up")
+                exchange(run, agent, feed.take(n_sent(rate, seconds)), rate, copies=True)
+            for rate in _low(asked):
+                part = feed.take(n_sent(rate, asked.seconds))
+                found = _at_rate(run, agent, part, rate, WARM_UP_S, copies=True)
+                yield {"what": f"forward, linger {linger_ms} ms", "rate": rate} | found
+
+
+def _worker(site: Site, feed: _Feed, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    with site.run("latency") as run:
+        say(f"{asked.preload:,} clicks to be answered before")
+        feed.take(asked.preload).produce(site.connection, site.clicks_topic)
+        with run.start_worker() as worker:
+            watch(site, run.topics.recommendations, [worker], feed.n_taken, 600)
+            for rate in asked.rates:
+                part = feed.take(n_sent(rate, asked.seconds))
+                line = {"what": "worker", "rate": rate} | _at_rate(run, worker, part, rate, WARM_UP_S)
+                yield line
+                if line["p50"] > OVERLOADED_MS:
+                    break
+            if asked.idle_seconds > 0:
+                say(f"one click, nothing for {asked.idle_seconds:.0f} s, one click")
+                rate = 1 / asked.idle_seconds
+                found = _at_rate(run, worker, feed.take(2), rate, asked.idle_seconds / 2)
+                yield {"what": "worker", "rate": 0.0} | found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +169,10 @@ class Exchange:
 
 
 def _at_rate(
-    run: Run, worker: RunningWorker, clicks: Backlog, rate: float, warm_up_s: float
+    run: Run, agent: Running, clicks: Backlog, rate: float, warm_up_s: float, *, copies: bool = False
 ) -> dict[str, Any]:
     """Send at one rate and listen; what is due in the first ``warm_up_s`` is left out."""
-    found = exchange(run, worker, clicks, rate)
+    found = exchange(run, agent, clicks, rate, copies=copies)
     return (
         latencies_ms(found.sent, found.answers, warm_up_s)
         | found.cpu_us
@@ -119,16 +182,21 @@ def _at_rate(
 
 def exchange(
     run: Run,
-    worker: RunningWorker,
+    worker: Running,
     clicks: Backlog,
     rate: float,
     meanwhile: Callable[[], None] = lambda: None,
+    *,
+    copies: bool = False,
 ) -> Exchange:
-    """Send at one rate and listen until every click is answered; ``meanwhile`` is called as that begins."""
+    """Send at one rate and listen until every click is answered; ``meanwhile`` is called as that begins.
+
+    With ``copies`` what comes out is the clicks themselves, in their places.
+    """
     site, folder = run.site, run.folder
     answers, sent = folder / "answers.npy", folder / "sent.npz"
     n_answered = site.n_records(run.topics.recommendations)
-    with _listener(run, answers) as listener:
+    with _listener(run, answers, copies) as listener:
         path = folder / "clicks.msgpack"
         pairs = [(session_id, item_id) for _, session_id, item_id in clicks.clicks()]
         path.write_bytes(msgspec.msgpack.encode(pairs))
@@ -174,7 +242,7 @@ def _wait_answered(run: Run, worker: Running, n_wanted: int) -> None:
     time.sleep(0.5)
 
 
-def _listener(run: Run, answers: Path) -> Running:
+def _listener(run: Run, answers: Path, copies: bool) -> Running:
     site = run.site
     ready = answers.with_suffix(".ready")
     ready.unlink(missing_ok=True)
@@ -184,7 +252,7 @@ def _listener(run: Run, answers: Path) -> Running:
         "partitions": site.n_partitions,
         "output": answers,
     }
-    arguments = [f"--{key}={value}" for key, value in flags.items()]
+    arguments = [f"--{key}={value}" for key, value in flags.items()] + ["--copies"] * copies
     listener = run.start("front-end", "benchmarks.clients.front_end", *arguments)
     while not ready.exists():
         listener.check()
@@ -221,7 +289,8 @@ def latencies_ms(sent: Any, answers: NDArray[np.float64], warm_up_s: float) -> d
 
 def _marks(report: Report, lines: list[dict[str, Any]]) -> None:
     def at(n_items: int, rate: float, key: str) -> float | None:
-        found = [line for line in lines if line["items"] == n_items and line["rate"] == rate]
+        own = [line for line in lines if line["what"] == "worker"]
+        found = [line for line in own if line["items"] == n_items and line["rate"] == rate]
         return float(found[0][key]) if found else None
 
     wished = [

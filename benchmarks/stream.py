@@ -6,7 +6,7 @@ one run mean something on a machine whose speed changes from hour to hour; rates
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from benchmarks.backlog import make_backlog
 from benchmarks.machine import load
 from benchmarks.meter import Stages, steady, watch
 from benchmarks.peers import naive
+from benchmarks.peers.start import LINGERS_MS, start_peer
 from benchmarks.report import Report, Say, command, parser, print_table, say
 from benchmarks.running import Running, RunningWorker
 from benchmarks.site import Run, Site, open_site
@@ -25,7 +26,6 @@ from benchmarks.vectors import catalogue_of, trained_model
 from streams.snapshot import Snapshot
 from streams.topics import TopicNames
 
-LINGERS_MS = (0, 5)
 NAIVE_TO_FORWARD = 0.19
 """Below, the machine or a peer is not what it should be, and the run does not count."""
 
@@ -94,33 +94,15 @@ def _contestants(snapshot: Snapshot, graph: Path) -> Iterator[Contestant]:
     for linger_ms in LINGERS_MS:
         form = f"linger {linger_ms} ms"
         options = {"linger-ms": str(linger_ms)}
-        yield Contestant("forward", f"forward, {form}", partial(_peer, "forward", options))
+        yield Contestant("forward", f"forward, {form}", partial(start_peer, "forward", options))
     for linger_ms in LINGERS_MS:
         options = {
             "linger-ms": str(linger_ms),
             "model": snapshot.location,
             "graph": str(graph / naive.GRAPH_FILE),
         }
-        yield Contestant("naive", f"naive, linger {linger_ms} ms", partial(_peer, "naive", options))
+        yield Contestant("naive", f"naive, linger {linger_ms} ms", partial(start_peer, "naive", options))
     yield Contestant("worker", "worker", lambda run: run.start_worker())
-
-
-@contextmanager
-def _peer(name: str, options: dict[str, str], run: Run) -> Iterator[Running]:
-    """Start a peer with the run's topics."""
-    given = options | {
-        "servers": run.site.connection.bootstrap_servers,
-        "group": run.group,
-        "clicks": run.topics.clicks,
-        "output": run.topics.recommendations,
-        "folder": str(run.folder / "faust"),
-    }
-    flags = [part for key, value in given.items() for part in (f"--{key}", value)]
-    try:
-        with run.start(name, f"benchmarks.peers.{name}", *flags) as running:
-            yield running
-    finally:
-        run.site.delete(f"{run.group}-{run.group}-sessions-changelog", f"{run.group}-sessions-changelog")
 
 
 def _measure(site: Site, contestant: Contestant, n_clicks: int, seconds: float) -> dict[str, Any]:

@@ -23,8 +23,11 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-async def listen(servers: str, topic: str, n_partitions: int, ready: Path) -> np.ndarray:
-    """Read from the end of now until SIGTERM; gives partition, offset and time of each answer, as rows."""
+async def listen(servers: str, topic: str, n_partitions: int, ready: Path, copies: bool) -> np.ndarray:
+    """Read from the end of now until SIGTERM; gives partition, offset and time of each answer, as rows.
+
+    Copies that a forwarding agent made stand where the clicks stand, and need not be looked into.
+    """
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
@@ -42,7 +45,7 @@ async def listen(servers: str, topic: str, n_partitions: int, ready: Path) -> np
             now = time.monotonic()
             for records in fetched.values():
                 for record in records:
-                    click = _decode(record.value).click
+                    click = record if copies else _decode(record.value).click
                     found.append((click.partition, click.offset, now))
     finally:
         await consumer.stop()
@@ -56,9 +59,11 @@ def main() -> None:
     flags.add_argument("--topic", required=True)
     flags.add_argument("--partitions", type=int, required=True)
     flags.add_argument("--output", type=Path, required=True, help="a NumPy array")
+    flags.add_argument("--copies", action="store_true", help="the records are the clicks themselves")
     asked = flags.parse_args()
     ready = asked.output.with_suffix(".ready")
-    np.save(asked.output, asyncio.run(listen(asked.servers, asked.topic, asked.partitions, ready)))
+    heard = listen(asked.servers, asked.topic, asked.partitions, ready, asked.copies)
+    np.save(asked.output, asyncio.run(heard))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import pytest
 
 LATENCY: dict[str, Any] = {
     "figures": [
-        {"items": n, "rate": rate, "p50": 3.0, "p99": 9.0}
+        {"items": n, "what": what, "rate": rate, "p50": 3.0, "p99": 9.0}
         for n in (20_000, 100_000)
+        for what in ("worker", "forward")
         for rate in (0.0, 200.0, 1_000.0)
     ]
 }
@@ -19,7 +20,7 @@ SCALE: dict[str, Any] = {
 
 
 def test_the_picture_is_drawn_without_a_background(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="only of the extra [bench]")
+    pytest.importorskip("matplotlib", reason="only of the extra [pictures]")
     from benchmarks.chart import costs_of, draw, lines_of
 
     assert lines_of(LATENCY)[20_000] == [(200.0, 3.0, 9.0), (1_000.0, 3.0, 9.0)]  # the idle click is no load

@@ -59,6 +59,8 @@ def test_the_version_that_was_read() -> None:
         (Table, "on_changelog_event", ["self", "event"]),
         (Table, "apply_changelog_batch", ["self", "batch"]),
         (Table, "crash", ["self", "reason"]),
+        (driver.Consumer, "_new_consumer_thread", ["self"]),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
         (driver.Consumer, "highwater", ["self", "tp"]),
         (driver.Consumer, "assignment", ["self"]),
     ],
@@ -81,6 +83,8 @@ def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
         (Consumer._drain_messages, "offset = message.offset"),
         (Consumer._drain_messages, "await self._add_gap("),
         (Recovery._resume_streams, "self.completed.set()"),
+        # The consumer's own wait for a fetch is read only when it starts.
+        (AIOKafkaConsumer.start, "fetch_max_wait_ms=self._fetch_max_wait_ms"),
     ],
 )
 def test_the_places_that_call_what_is_replaced(function: Any, fragment: str) -> None:
