@@ -45,8 +45,13 @@ def _serving(default: Any, description: str, may_be: str | None = None, **limits
     return _setting(default, "Serving", description, may_be, **limits)
 
 
-def _training(default: Any, description: str, **limits: Any) -> Any:
-    return _setting(default, "Training", description, **limits)
+def _training(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    return _setting(default, "Training", description, may_be, **limits)
+
+
+def _some_of(*names: str) -> str:
+    one = f"({'|'.join(names)})"
+    return f"^{one}(,{one})*$"
 
 
 class Settings(BaseSettings):
@@ -140,10 +145,29 @@ class Settings(BaseSettings):
     window_days: float = _training(7, "Clicks that arrived in this many last days are trained on.", gt=0)
     min_clicks: int = _training(1_000, "Fewer clicks than this are not trained on.", ge=1)
     min_sessions: int = _training(200, "Fewer sessions than this are not trained on.", ge=1)
-    units: int | None = _training(None, "Width of the LSTM.", ge=1, le=512)
-    layers: int | None = _training(None, "LSTM layers.", ge=1, le=8)
+    cell: Literal["lstm", "gru", "rnn"] | None = _training(None, "The recurrent network's kind of cell.")
+    units: int | None = _training(None, "Width of the recurrent network.", ge=1, le=512)
+    layers: int | None = _training(None, "Its layers.", ge=1, le=8)
     dropout_embedding: float | None = _training(None, "Dropout of the items' vectors.", ge=0, lt=1)
-    dropout_hidden: float | None = _training(None, "Dropout after each LSTM layer.", ge=0, lt=1)
+    dropout_hidden: float | None = _training(None, "Dropout after each layer.", ge=0, lt=1)
+    click_context: str | None = _training(
+        None,
+        "What of a click is used beside its item: its kind, the time since the click before, the hour (UTC).",
+        "some of kind, gap, hour, separated by commas",
+        pattern=_some_of("kind", "gap", "hour"),
+    )
+    click_context_at: str | None = _training(
+        None,
+        "Where that acts: beside the input, as a factor of the input, of the hidden state, of the output.",
+        "some of concat, product, recurrence, output, separated by commas",
+        pattern=_some_of("concat", "product", "recurrence", "output"),
+    )
+    loss: Literal["cross-entropy", "bpr", "bpr-max", "top1", "top1-max"] | None = _training(
+        None, "What training minimises."
+    )
+    negatives: int | None = _training(
+        None, "Items drawn beside a batch's own, in large catalogues.", ge=0, le=1_000_000
+    )
     epochs: int | None = _training(None, "Passes through the clicks.", ge=1, le=1_000)
     batch_size: int | None = _training(None, "Sessions trained side by side.", ge=1, le=100_000)
     learning_rate: float | None = _training(None, "Step of the optimiser.", gt=0)

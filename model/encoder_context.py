@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,20 +45,18 @@ class ContextCoder:
     def code(self, kind: str, time_ms: int, before_ms: int | None) -> tuple[int, int, int]:
         """Codes of one click; `before_ms` is the time of the session's click before, None of its first."""
         gap = 0 if before_ms is None else 1 + bisect_right(GAP_EDGES_MS, time_ms - before_ms)
-        return self._kind_code(kind), gap, time_ms // HOUR_MS % 24
+        kind_code = self.kinds.index(kind) + 1 if kind in self.kinds else 0
+        return kind_code, gap, time_ms // HOUR_MS % 24
 
-    def codes(self, kinds: Sequence[str], time_ms: Int64Array, begins: BoolArray) -> Int64Array:
+    def codes(self, kinds: Iterable[str], time_ms: Int64Array, begins: BoolArray) -> Int64Array:
         """Codes of clicks in order by session; `begins` marks each session's first; (n, 3)."""
         coded = np.empty((len(time_ms), len(CONTEXT_FEATURES)), dtype=np.int64)
-        known = {kind: self._kind_code(kind) for kind in set(kinds)}
-        coded[:, 0] = np.fromiter((known[kind] for kind in kinds), dtype=np.int64, count=len(time_ms))
+        of_kind = {kind: code for code, kind in enumerate(self.kinds, start=1)}
+        coded[:, 0] = np.fromiter((of_kind.get(kind, 0) for kind in kinds), np.int64, len(time_ms))
         gaps_ms = np.diff(time_ms, prepend=time_ms[:1])
         coded[:, 1] = np.where(begins, 0, 1 + np.searchsorted(GAP_EDGES_MS, gaps_ms, side="right"))
         coded[:, 2] = time_ms // HOUR_MS % 24
         return coded
-
-    def _kind_code(self, kind: str) -> int:
-        return self.kinds.index(kind) + 1 if kind in self.kinds else 0
 
 
 class ContextTables(nn.Module):

@@ -3,25 +3,36 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from model.encoder_context import ContextCoder
 from model.sequences import Sequences
 from model.vocabulary import Vocabulary
 from streams.clickfile import ClickColumns
 from streams.session import gap_exceeded
 
 
-def cut_sessions(clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None) -> Sequences:
+def cut_sessions(
+    clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None, coder: ContextCoder | None = None
+) -> Sequences:
     """Sessions in the order in which they end, each one's clicks in the order given.
 
     A session is what one session id clicked without a pause longer than ``gap_ms``; None does not cut.
-    Items outside the vocabulary stay, as unknown.
+    Items outside the vocabulary stay, as unknown. The sessions have codes of context where there is a coder.
     """
-    return cut_with_ends(clicks, vocabulary, gap_ms)[0]
+    return cut_with_ends(clicks, vocabulary, gap_ms, coder)[0]
 
 
 def cut_with_ends(
-    clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None
+    clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None, coder: ContextCoder | None = None
 ) -> tuple[Sequences, NDArray[np.int64]]:
     """``cut_sessions``, and the time of each session's last click in milliseconds."""
+    sequences, time_ms = cut_with_times(clicks, vocabulary, gap_ms, coder)
+    return sequences, time_ms[sequences.starts[1:] - 1]
+
+
+def cut_with_times(
+    clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None, coder: ContextCoder | None = None
+) -> tuple[Sequences, NDArray[np.int64]]:
+    """``cut_sessions``, and the time of each of their clicks in milliseconds."""
     n_clicks = len(clicks)
     if n_clicks == 0:
         empty = np.empty(0, dtype=np.int64)
@@ -31,9 +42,15 @@ def cut_with_ends(
     begins = _begins(numbers[by_session], clicks.time_ms[by_session], gap_ms)
     starts = np.append(np.flatnonzero(begins), n_clicks)
     ends_at = by_session[starts[1:] - 1]  # the place of each session's last click
-    cut = Sequences(vocabulary.rows(clicks.item_ids[by_session]), starts)
     order = np.argsort(ends_at, kind="stable")
-    return cut.take(order), clicks.time_ms[ends_at[order]]
+    places = Sequences(by_session, starts).take(order)
+    time_ms = clicks.time_ms[places.rows]
+    codes = None
+    if coder is not None:
+        is_first = np.zeros(n_clicks, dtype=np.bool_)
+        is_first[places.starts[:-1]] = True
+        codes = coder.codes(clicks.each_kind()[places.rows], time_ms, is_first)
+    return Sequences(vocabulary.rows(clicks.item_ids[places.rows]), places.starts, codes), time_ms
 
 
 def _number(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ Nothing is visible to anybody before the snapshot is complete; a trainer may be 
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from index.exact import ExactIndex
 from index.protocol import ItemIndex
 from index.recall import recall_against_exact
 from model.encoder import EncoderConfig, SessionEncoder
+from model.encoder_context import ContextCoder
 from model.evaluation import EncoderRanker, PopularRanker, evaluate_next_items, sample_queries
 from model.sequences import Sequences
 from model.training import Progress, TrainingConfig, TrainingError, continue_training, train
@@ -103,10 +104,12 @@ class _Cycle:
             from_ms = int(time.time() * 1000) - plan.window_ms
             clicks, window = self._read(from_ms)
             vocabulary = Vocabulary.from_clicks(clicks.item_ids)
-            sessions = cut_sessions(clicks, vocabulary, plan.gap_ms).drop_short(2)
+            coder = ContextCoder.fit(clicks.each_kind()) if plan.encoder.context else None
+            sessions = cut_sessions(clicks, vocabulary, plan.gap_ms, coder).drop_short(2)
             if len(sessions.rows) < plan.min_clicks or len(sessions) < plan.min_sessions:
                 return TooFewClicks(len(sessions.rows), len(sessions), plan.min_clicks, plan.min_sessions)
-            encoder, measured = self._train(sessions, vocabulary)
+            config = plan.encoder if coder is None else replace(plan.encoder, kinds=coder.kinds)
+            encoder, measured = self._train(config, sessions, vocabulary)
             self._report(TrainerProgress(Stage.BUILDING))
             index, index_recall = self._build(encoder, sessions)
             self._report(TrainerProgress(Stage.PUBLISHING))
@@ -154,14 +157,16 @@ class _Cycle:
         window = read_window(plan.connection, plan.topics.clicks, from_ms, on_progress)
         return ClickColumns.concatenate([*history, window.clicks]), window
 
-    def _train(self, sessions: Sequences, vocabulary: Vocabulary) -> tuple[SessionEncoder, Measured]:
+    def _train(
+        self, config: EncoderConfig, sessions: Sequences, vocabulary: Vocabulary
+    ) -> tuple[SessionEncoder, Measured]:
         plan = self._plan
         older, newest = sessions.split_newest(HELD_OUT_SHARE)
         try:
             encoder = train(
                 older,
                 len(vocabulary),
-                plan.encoder,
+                config,
                 plan.training,
                 on_progress=lambda progress: self._report_training(Stage.TRAINING, progress),
             )

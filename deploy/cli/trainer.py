@@ -42,10 +42,15 @@ _log = logging.getLogger(__name__)
     "window_days",
     "min_clicks",
     "min_sessions",
+    "cell",
     "units",
     "layers",
     "dropout_embedding",
     "dropout_hidden",
+    "click_context",
+    "click_context_at",
+    "loss",
+    "negatives",
     "epochs",
     "batch_size",
     "learning_rate",
@@ -121,16 +126,21 @@ def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
     from streams.trainer import DAY_MS, TrainerPlan
 
     encoder = {
+        "cell": settings.cell,
         "n_units": settings.units,
         "embedding_dim": settings.units,
         "n_layers": settings.layers,
         "dropout_embedding": settings.dropout_embedding,
         "dropout_hidden": settings.dropout_hidden,
+        "context": _names(settings.click_context),
+        "context_at": _names(settings.click_context_at),
     }
     training = {
         "n_epochs": settings.epochs,
         "n_lanes": settings.batch_size,
         "learning_rate": settings.learning_rate,
+        "loss": settings.loss,
+        "n_negatives": settings.negatives,
         "seed": settings.seed,
     }
     return TrainerPlan(
@@ -147,6 +157,11 @@ def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
         encoder=EncoderConfig(**_given(encoder)),
         training=TrainingConfig(**_given(training)),
     )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """Names with commas between, each once."""
+    return None if text is None else tuple(dict.fromkeys(text.split(",")))
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

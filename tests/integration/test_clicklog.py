@@ -61,12 +61,13 @@ def test_what_a_worker_would_reject_is_skipped_and_counted_and_no_click_is_later
             (b"s", b"not json"),
             (b"other", click_value("s", "b")),
             (None, click_value("s", "d")),
-            (b"s", click_value("s", "c")),
+            (b"s", click_value("s", "c", kind="cart")),
         ]:
             producer.send(topics.names.clicks, key=key, value=value)
         producer.flush()
     window = read_window(topics.connection, topics.names.clicks, 0)
     assert window.clicks.item_ids.tolist() == ["a", "c"]
+    assert window.clicks.each_kind().tolist() == ["view", "cart"]
     assert window.n_rejected == 3
     assert all(window.clicks.time_ms <= now_ms())
 

@@ -148,6 +148,22 @@ def test_history_comes_before_the_topics_window(
     assert "absent.tsv: no such file" in capsys.readouterr().err
 
 
+def test_another_network_loss_and_context_are_trained_and_published(
+    topics: FreshTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_environment(topics, tmp_path, monkeypatch)
+    send_shoppers(topics, 3_000)
+    flags = ["--cell", "gru", "--loss", "bpr-max", "--negatives", "64"]
+    context = ["--click-context", "kind,gap", "--click-context-at", "concat,output"]
+    assert run(["trainer", "--once", *TINY, *flags, *context, "--json"]) == 0
+    encoder = load_snapshot(json.loads(capsys.readouterr().out)["location"]).encoder
+    assert encoder.config.cell == "gru"
+    assert (encoder.config.context, encoder.config.context_at) == (("kind", "gap"), ("concat", "output"))
+    assert encoder.config.kinds == ("view",)
+    assert run(["recommend", "red-running-shoes", "-k", "3", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["items"]) == 3
+
+
 def test_a_pinned_alias_is_left_alone_and_old_snapshots_go_but_for_those_in_use(
     topics: FreshTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

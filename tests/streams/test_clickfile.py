@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def test_csv_with_other_columns_in_another_order(tmp_path: Path) -> None:
     path = write(tmp_path / "c.csv.gz", 'when,"who",price,what\n5,s1,3,"x,y"\n')
     clicks = read_click_file(path, Columns(session="who", item="what", time="when"))
     assert rows(clicks) == [("s1", "x,y", 5_000)]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+def test_kinds_are_read_where_their_column_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "c.csv":
+        write(path, "SessionId,ItemId,Time,what\n1,a,10,cart\n1,b,20,\n1,c,5,view\n")
+    else:
+        kinds = pa.array(["cart", None, "view"])
+        ids = {"SessionId": ["1", "1", "1"], "ItemId": ["a", "b", "c"]}
+        pq.write_table(pa.table(ids | {"Time": [10, 20, 5], "what": kinds}), path)
+    clicks = read_click_file(path, Columns(kind="what"))
+    assert clicks.item_ids.tolist() == ["c", "a", "b"]
+    assert clicks.each_kind().tolist() == ["view", "cart", "view"]
+    assert read_click_file(path).kinds is None
+    with pytest.raises(ClickFileError, match="--kind-column"):
+        read_click_file(path, Columns(kind="how"))
 
 
 @pytest.mark.parametrize(
@@ -112,3 +130,6 @@ def test_columns_join_in_the_order_given() -> None:
 
     assert rows(ClickColumns.concatenate([one("b"), one("a")])) == [("b", "b", 1), ("a", "a", 1)]
     assert len(ClickColumns.concatenate([])) == 0
+    assert ClickColumns.concatenate([one("b"), one("a")]).kinds is None
+    bought = replace(one("b"), kinds=np.array(["purchase"], dtype=object))
+    assert ClickColumns.concatenate([one("a"), bought]).each_kind().tolist() == ["view", "purchase"]

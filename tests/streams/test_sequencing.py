@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.encoder_context import ContextCoder
 from model.vocabulary import Vocabulary
 from streams.clickfile import ClickColumns
 from streams.sequencing import cut_sessions
@@ -66,3 +67,19 @@ def test_sessions_are_cut_as_a_worker_cuts_them(
     clicks: list[tuple[str, str, int]], gap_ms: int | None
 ) -> None:
     assert cut(clicks, gap_ms) == fold(clicks, gap_ms)
+
+
+def test_codes_of_context_stay_with_their_clicks() -> None:
+    clicks = ClickColumns(
+        np.array(["a", "b", "a", "a"], dtype=object),
+        np.array(["w", "x", "y", "z"], dtype=object),
+        np.array([0, 1_000, 3_000, 3_600_000], dtype=np.int64),
+        np.array(["view", "cart", "cart", "unheard-of"], dtype=object),
+    )
+    coder = ContextCoder(("view", "cart"))
+    vocabulary = Vocabulary.from_clicks(clicks.item_ids)
+    cut = cut_sessions(clicks, vocabulary, 100_000, coder)  # b, then a up to the pause, then a again
+    assert [vocabulary.item_id(int(row)) for row in cut.rows] == ["x", "w", "y", "z"]
+    assert cut.codes is not None
+    assert cut.codes.tolist() == [[2, 0, 0], [1, 0, 0], [2, 2, 0], [0, 0, 1]]
+    assert cut_sessions(clicks, vocabulary, 100_000).codes is None
