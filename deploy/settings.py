@@ -115,6 +115,10 @@ class Settings(BaseSettings):
         "not-last",
         "Which of the session's own items may be recommended: all but the one just clicked, all, none.",
     )
+    ranking: Literal["nextclick", "lstm"] = _serving(
+        "nextclick",
+        "What orders an answer: all that the snapshot has learnt, or its LSTM alone, which takes less time.",
+    )
     answer: Literal["every", "latest"] = _serving(
         "every",
         "Which clicks are answered: all, or of a session's clicks that are taken together only the newest.",

@@ -24,6 +24,7 @@ from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
 from streams.metrics import WorkerMetrics
+from streams.ranking import Ranking
 from streams.recommender import AnswerClicks, Recommender, RepeatItems
 from streams.serving import Serving
 from streams.snapshot import Snapshot
@@ -109,6 +110,7 @@ def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
         snapshot,
         top_k=settings.top_k,
         repeat_items=RepeatItems(settings.repeat_items),
+        ranking=Ranking(settings.ranking),
         answer_clicks=AnswerClicks(settings.answer),
         gap_ms=_minutes_ms(settings.session_gap_minutes),
     )

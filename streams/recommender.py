@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events import DEFAULT_KIND, Click, ClickRef, Recommendation, ScoredItem, click_time_ms
+from streams.ranking import ItemRanking, Ranking
 from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session, SessionItem
 from streams.snapshot import Snapshot
 from streams.steps import Step, ignore
@@ -100,6 +101,7 @@ class _Pending(NamedTuple):
 
     arrival: Arrival
     known: bool  # does the session hold an item that the snapshot knows
+    items: tuple[SessionItem, ...]  # the session's last, this click's own at the end
     excluded: frozenset[int]  # rows
 
 
@@ -112,6 +114,7 @@ class Recommender:
         *,
         top_k: int = 20,
         repeat_items: RepeatItems = RepeatItems.NOT_LAST,
+        ranking: Ranking = Ranking.NEXTCLICK,
         answer_clicks: AnswerClicks = AnswerClicks.EVERY,
         gap_ms: int = 30 * 60 * 1000,
     ) -> None:
@@ -119,6 +122,7 @@ class Recommender:
         self._encoder = snapshot.encoder
         self._coder = snapshot.encoder.context_coder()
         self._vocabulary = snapshot.vocabulary
+        self._item_ranking = ItemRanking(snapshot, ranking)
         self._top_k = top_k
         self._repeat_items = repeat_items
         self._answer_clicks = answer_clicks
@@ -205,7 +209,7 @@ class Recommender:
             click, arrival.offset, arrival.append_ms, known=row is not None, gap_ms=self._gap_ms
         )
         line.latest = len(pending)
-        pending.append(_Pending(arrival, session.n_applied > 0, self._excluded(session, row)))
+        pending.append(_Pending(arrival, session.n_applied > 0, session.items, self._excluded(session, row)))
         if not moves or row is None:
             return _Step(line.at, len(pending) - 1, -1, (), afresh)
         codes = self._codes(session.items[-1], None if afresh else before_ms)
@@ -270,13 +274,12 @@ class Recommender:
         return list(range(n_pending))
 
     def _search(self, pending: Sequence[_Pending], states: States) -> list[_Found]:
-        """Search the index once for all clicks whose session is known; the others get what is popular."""
+        """Rank the items once for all clicks whose session is known; the others get what is popular."""
         known = [n for n, click in enumerate(pending) if click.known]
         found = [(list(range(self._n_candidates)), self._popular_scores)] * len(pending)
         if known:
-            scores, rows = self.snapshot.index.search(
-                self._encoder.queries(states[known]), self._n_candidates
-            )
+            items = [pending[n].items for n in known]
+            scores, rows = self._item_ranking.best(states[known], items, self._n_candidates)
             rounded = scores.astype(np.float64).round(4)  # float64, so that JSON shows four digits
             for n, best, score in zip(known, rows.tolist(), rounded.tolist(), strict=True):
                 found[n] = (best, score)

@@ -4,7 +4,11 @@ import numpy as np
 import torch
 
 from index.exact import ExactIndex
+from model.blend import Blend, BlendedRanking
+from model.blend_candidates import FEATURES
+from model.blend_memory import ItemMemory
 from model.encoder import EncoderConfig, SessionEncoder
+from model.sequences import Sequences
 from model.threads import set_threads
 from model.vocabulary import Vocabulary
 from streams.snapshot import Manifest, Provenance, Snapshot
@@ -28,11 +32,14 @@ def tiny_snapshot(
     seed: int = 0,
     items: tuple[str, ...] = ITEMS,
     config: EncoderConfig = CONFIG,
+    *,
+    blended: bool = False,
 ) -> Snapshot:
     """A snapshot that was never on disk; another seed is another model, other items another catalogue."""
     encoder, vocabulary, index = tiny_parts(seed, items, config)
     manifest = Manifest(version, 0, len(items), index.kind, config.to_dict(), {}, Provenance())
-    return Snapshot(version, encoder, vocabulary, index, manifest, "", "")
+    ranking = tiny_ranking(seed, len(items)) if blended else None
+    return Snapshot(version, encoder, vocabulary, index, manifest, "", "", ranking)
 
 
 def with_drawn_context(snapshot: Snapshot) -> Snapshot:
@@ -44,3 +51,20 @@ def with_drawn_context(snapshot: Snapshot) -> Snapshot:
         for table in context.parameters():
             table.normal_(0.0, 0.3, generator=generator)
     return snapshot
+
+
+def tiny_ranking(seed: int = 0, n_items: int = len(ITEMS)) -> BlendedRanking:
+    """A ranking that nobody learnt: links of sessions drawn by the seed, and a network of random weights."""
+    random = np.random.default_rng(seed)
+    sessions = [random.integers(0, n_items, random.integers(2, 6)).tolist() for _ in range(40)]
+    memory = ItemMemory.remember(Sequences.from_lists(sessions), n_items)
+    shapes = {
+        "linear": (len(FEATURES),),
+        "first": (5, len(FEATURES)),
+        "first_bias": (5,),
+        "second": (5, 5),
+        "second_bias": (5,),
+        "output": (5,),
+    }
+    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return BlendedRanking(memory, Blend(**weights))

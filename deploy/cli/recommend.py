@@ -8,11 +8,12 @@ import typer
 from deploy.cli.options import Output, takes_settings
 from deploy.settings import Settings
 from streams.events import Click
+from streams.ranking import Ranking
 from streams.recommender import Arrival, Recommender, RepeatItems
 from streams.snapshot import Snapshot, SnapshotError, list_snapshots, load_snapshot, snapshot_location
 
 
-@takes_settings("snapshots", "top_k", "repeat_items")
+@takes_settings("snapshots", "top_k", "repeat_items", "ranking")
 def command(
     settings: Settings,
     output: Output,
@@ -28,7 +29,10 @@ def command(
     loaded = _load(settings, snapshot)
     unknown = [item for item in dict.fromkeys(items) if loaded.vocabulary.row(item) is None]
     recommender = Recommender(
-        loaded, top_k=k or settings.top_k, repeat_items=RepeatItems(settings.repeat_items)
+        loaded,
+        top_k=k or settings.top_k,
+        repeat_items=RepeatItems(settings.repeat_items),
+        ranking=Ranking(settings.ranking),
     )
     now_ms = int(time.time() * 1000)
     arrivals = [

@@ -53,6 +53,7 @@ def _quiet_clients(once: OncePerWhile) -> Callable[[logging.LogRecord], bool]:
     "alias",
     "top_k",
     "repeat_items",
+    "ranking",
     "answer",
     "session_gap_minutes",
     "session_expiry_hours",

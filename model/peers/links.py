@@ -90,16 +90,22 @@ def sequential_rules(
     sequences: Sequences, n_items: int, n_kept: int = RULES_KEPT, n_steps: int = RULE_STEPS
 ) -> ItemLinks:
     """Weigh a link by the clicks on its target up to `n_steps` later in the session, each by 1/steps²."""
-    known = sequences.drop_unknown()
-    sessions = np.repeat(np.arange(len(known)), known.lengths)
     sources, targets, weights = [], [], []
-    for step in range(1, n_steps + 1):
-        together = np.flatnonzero(sessions[step:] == sessions[:-step])
-        sources.append(known.rows[together])
-        targets.append(known.rows[together + step])
-        weights.append(np.full(len(together), 1.0 / step**2))
+    for step, (earlier, later) in enumerate(pairs_ahead(sequences, n_steps), start=1):
+        sources.append(earlier)
+        targets.append(later)
+        weights.append(np.full(len(earlier), 1.0 / step**2))
     summed = _summed(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), n_items)
     return ItemLinks.strongest(summed, n_items, n_kept)
+
+
+def pairs_ahead(sequences: Sequences, n_steps: int) -> Iterator[tuple[Int64Array, Int64Array]]:
+    """For 1, 2, … `n_steps`: all pairs of known clicks so many steps apart in one session, as rows."""
+    known = sequences.drop_unknown()
+    sessions = np.repeat(np.arange(len(known)), known.lengths)
+    for step in range(1, n_steps + 1):
+        together = np.flatnonzero(sessions[step:] == sessions[:-step])
+        yield known.rows[together], known.rows[together + step]
 
 
 def item_neighbours(sequences: Sequences, n_items: int, n_kept: int = NEIGHBOURS_KEPT) -> ItemLinks:

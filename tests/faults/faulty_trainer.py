@@ -71,7 +71,7 @@ def build_in_fault(point: TrainerPoint) -> None:
         case TrainerPoint.VOCABULARY:
             after(Vocabulary, "save")
         case TrainerPoint.INDEX:
-            after(snapshot, "_digest", lambda path: die() if path.name == snapshot.INDEX_FILE else None)
+            after(snapshot, "digest_of", lambda path: die() if path.name == snapshot.INDEX_FILE else None)
         case TrainerPoint.MANIFEST:
             after(snapshot, "_write_bundle")
         case TrainerPoint.VERIFIED:

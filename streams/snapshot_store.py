@@ -1,0 +1,116 @@
+"""Where snapshots are kept: a folder or an object store, of which this module lists, removes and fetches.
+
+Each bundle is a folder named by its version. Nothing in a bundle is ever changed after it was announced.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import fsspec
+import msgspec
+
+from streams.manifest import BUNDLE_FILES, MANIFEST_FILE, RANKING_FILE, Manifest, SnapshotError
+
+TEMPORARY_PREFIX: Final = ".unfinished-"
+
+
+def list_snapshots(location: str) -> list[Manifest]:
+    """Give the manifests under ``location``, oldest first.
+
+    Left out are folders without a readable manifest, and those whose name is not the version in it.
+    """
+    fs, root = open_location(location)
+    fs.invalidate_cache()  # other trainers write there too
+    manifests = []
+    for path in fs.glob(f"{root.rstrip('/')}/*/{MANIFEST_FILE}"):
+        try:
+            manifest = msgspec.json.decode(fs.cat_file(path), type=Manifest)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError):
+            continue
+        if manifest.version == path.split("/")[-2]:
+            manifests.append(manifest)
+    return sorted(manifests, key=lambda manifest: manifest.version)
+
+
+def delete_snapshot(location: str, version: str) -> None:
+    """Remove one bundle, its manifest first, so that no reader meets half of it."""
+    fs, root = open_location(location)
+    target = f"{root.rstrip('/')}/{version}"
+    if fs.exists(f"{target}/{MANIFEST_FILE}"):
+        fs.rm_file(f"{target}/{MANIFEST_FILE}")
+    if fs.exists(target):
+        fs.rm(target, recursive=True)
+
+
+def delete_unfinished(location: str) -> int:
+    """Remove what writers that were killed left behind; give how many folders there were."""
+    fs, root = open_location(location)
+    if not is_local(fs):
+        return 0
+    folders = list(Path(root).glob(f"{TEMPORARY_PREFIX}*"))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
+
+
+def snapshot_location(location: str, version: str) -> str:
+    """Give the address of one bundle, absolute so that every worker reads the same one."""
+    fs, root = open_location(location)
+    target = f"{root.rstrip('/')}/{version}"
+    return target if is_local(fs) else str(fs.unstrip_protocol(target))
+
+
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's."""
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def open_location(location: str) -> tuple[Any, str]:
+    """The file system of a path or URL, and the path on it; raises SnapshotError."""
+    try:
+        fs, root = fsspec.core.url_to_fs(location)
+    except Exception as error:  # each kind of file system has its own for keys and hosts that are wrong
+        raise SnapshotError(
+            f"snapshot location {location!r} cannot be opened: {error_text(error)}"
+        ) from error
+    return fs, str(root)
+
+
+def error_text(error: Exception) -> str:
+    """Give what an error says, or its name: a time-out says nothing."""
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def local_copy(fs: Any, root: str) -> Iterator[Path]:
+    """Give a local folder with the bundle: itself, or a download that is gone afterwards."""
+    if is_local(fs):
+        yield Path(root)
+        return
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
+        try:
+            fs.invalidate_cache()  # what was absent at an earlier try may be there now
+            files = [MANIFEST_FILE, *BUNDLE_FILES]
+            if fs.exists(f"{root.rstrip('/')}/{RANKING_FILE}"):
+                files.append(RANKING_FILE)
+            for file in files:
+                fs.get_file(f"{root.rstrip('/')}/{file}", str(Path(name) / file))
+        except FileNotFoundError:
+            pass  # the checks say which file is missing
+        except Exception as error:
+            raise SnapshotError(f"cannot be downloaded: {error_text(error)}") from error
+        yield Path(name)
+
+
+def sync(path: Path) -> None:
+    """Bring a file or folder to disk: a rename must not be seen before what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
