@@ -80,7 +80,6 @@ bench-tables: $(STAMP)  ## Rewrite the tables of the README files from benchmark
 	$(BIN)/python -m benchmarks.tables
 
 bench-chart: $(STAMP)  ## Redraw docs/benchmarks.svg from benchmarks/results
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.chart
 
 bench: setup  ## All benchmarks, one after the other, in two hours

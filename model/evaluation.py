@@ -152,6 +152,8 @@ def measure(
                 np.add.at(measurement.listed, _best(allowed, rows, k), 1)
         if on_progress is not None:
             on_progress(n_done)
+    if n_done != sequences.n_targets:
+        raise ValueError(f"{n_done} answers to {sequences.n_targets} clicks: those left out would not count")
     return found
 
 

@@ -24,6 +24,7 @@ HOMES = {
     "torch": {"model"},
     "safetensors": {"model"},
     "faiss": {"index/approximate.py"},
+    "matplotlib": {"deploy/evaluation/picture.py"},
     "faust": {
         "streams/app.py",
         "streams/worker.py",

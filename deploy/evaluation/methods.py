@@ -99,9 +99,11 @@ def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
     """Go through the newest sessions once, as the trainer does before it publishes."""
     if not isinstance(ranker, EncoderRanker) or not isinstance(ranker.encoder, SessionEncoder):
         raise TypeError(f"a {type(ranker).__name__} has no weights to go on from")
-    encoder = ranker.encoder
-    if fitting.rows_before is not None:
-        encoder = encoder.with_rows(fitting.rows_before, fitting.seed)
+    rows_before = fitting.rows_before
+    if rows_before is None:
+        rows_before = np.arange(len(fitting.vocabulary))
+    # A copy: the ranker that was given may still be asked.
+    encoder = ranker.encoder.with_rows(rows_before, fitting.seed)
     older, newest = _split(fitting.sequences, fitting.n_new)
     config = TrainingConfig(seed=fitting.seed)
     encoder = continue_training(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import typer
 
-from deploy.cli.evaluate import parse_gap, parse_methods
+from deploy.cli.evaluate import parse_gap, parse_methods, parse_seeds
 from deploy.cli.main import run
 from model.sequences import Sequences
 from tests.model.markov import markov_sessions
@@ -54,7 +54,7 @@ def test_measures_the_methods_and_prints_one_object(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = evaluate(capsys, "--train", files[0], "--test", files[1])
-    assert list(result) == ["targets", "methods", "training"]
+    assert {"targets", "sessions", "items", "methods", "comparisons", "training"} <= set(result)
     assert result["targets"] == 40 * 5 - 8 - 40
     lstm, popular = result["methods"]["lstm"], result["methods"]["popular"]
     assert lstm["recall@20"] > 0.6 > popular["recall@20"]
@@ -95,7 +95,7 @@ def test_a_gap_cuts_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_table_for_people(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--train", files[0], "--test", files[1], "--methods", "popular"]) == 0
     printed = capsys.readouterr()
-    assert "152 targets; Recall@20 / MRR@20" in printed.out
+    assert "152 targets in 40 sessions, 60 items; best 20" in printed.out
     assert "popular" in printed.out
     assert "reading clicks" in printed.err
 
@@ -141,7 +141,17 @@ def test_nothing_to_train_on(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--methods", "lstm,knn"], ["--methods", ""], ["--gap", "0"], ["--unknown", "keep"]]
+    "wrong",
+    [
+        ["--methods", "lstm,knn"],
+        ["--methods", ""],
+        ["--gap", "0"],
+        ["--unknown", "keep"],
+        ["--k", "0"],
+        ["--seeds", "1,two"],
+        ["--prequential", "1"],
+        ["--prequential", "3", "--seeds", "1,2"],
+    ],
 )
 def test_wrong_usage_is_2(
     files: tuple[str, str], wrong: list[str], capsys: pytest.CaptureFixture[str]
@@ -150,9 +160,46 @@ def test_wrong_usage_is_2(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_methods_and_gap_as_text() -> None:
+def test_methods_gap_and_seeds_as_text() -> None:
+    assert (parse_seeds(""), parse_seeds("3"), parse_seeds("1, 2,1")) == ((), (3,), (1, 2))
     assert parse_methods("popular, lstm,popular") == ["popular", "lstm"]
     assert (parse_gap("none"), parse_gap("30"), parse_gap("0.5")) == (None, 1_800_000, 30_000)
     for wrong in ("", "-1", "nan", "soon"):
         with pytest.raises(typer.BadParameter):
             parse_gap(wrong)
+
+
+def test_figures_come_with_intervals_and_a_paired_test(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = "sequential-rules,popular"
+    result = evaluate(capsys, "--train", files[0], "--test", files[1], "--methods", methods, "--k", "10")
+    for figures in result["methods"].values():
+        for metric in ("recall@10", "mrr@10", "ndcg@10"):
+            low, high = figures["intervals"][metric]
+            assert low <= figures[metric] <= high
+        assert figures["shorter"]["1"]["recall@1"] <= figures["recall@10"]
+        lengths = figures["by_session_length"].values()
+        assert sum(group["targets"] for group in lengths) == result["targets"]
+    (comparison,) = result["comparisons"]
+    assert (comparison["method"], comparison["against"]) == ("sequential-rules", "popular")
+    assert comparison["recall@10"]["low"] > 0
+    assert comparison["recall@10"]["p"] < 0.01
+    rules, popular = (result["methods"][name] for name in methods.split(","))
+    assert rules["coverage@10"] > 0.9
+    assert popular["coverage@10"] == pytest.approx(10 / 60, abs=1e-5)
+    assert popular["popularity_bias@10"] > rules["popularity_bias@10"]
+
+
+def test_seeds_give_mean_and_worst(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--train", files[0], "--test", files[1], "--methods", "lstm,popular")
+    several = evaluate(capsys, *arguments, "--seeds", "1,2")["methods"]
+    one = evaluate(capsys, *arguments, "--seed", "2")["methods"]
+    lstm = several["lstm"]
+    assert lstm["seeds"]["2"]["mrr@20"] == one["lstm"]["mrr@20"]
+    both = [lstm["seeds"][seed]["mrr@20"] for seed in ("1", "2")]
+    assert lstm["worst"]["mrr@20"] == min(both)
+    assert lstm["mrr@20"] == pytest.approx(sum(both) / 2, abs=1e-5)
+    assert "worst" not in several["popular"]  # has no chance in it
+    assert run(["evaluate", *arguments, "--seeds", "1,2"]) == 0
+    assert "mean of seeds 1, 2" in capsys.readouterr().out

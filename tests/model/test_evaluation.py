@@ -13,6 +13,7 @@ from model.evaluation import (
     Answers,
     EncoderRanker,
     PopularRanker,
+    by_session_length,
     evaluate_next_items,
     measure,
     sample_queries,
@@ -108,6 +109,55 @@ def test_popular_items_until_one_is_known() -> None:
     answers = {int(a.clicks[0]): a.rows[0] for a in ranker.answers(Sequences.from_lists([[-1, 3, 4]]), 5)}
     assert answers[0].tolist() == [0, 1, 2, 3, 4]
     assert answers[1].tolist() != [0, 1, 2, 3, 4]
+
+
+def test_sums_by_session_and_what_was_listed_by_hand() -> None:
+    # Popularity lists 0, 1, 2 to everybody: targets 1 and 0 have rank 2 and 1, 5 and 3 are not among them.
+    sequences = Sequences.from_lists([[3, 1, 0], [2, 5], [4, 3]])
+    found = measure(PopularRanker(COUNTS), sequences, k=3, rules=("all",), n_items=12)["all"]
+    assert found.targets.tolist() == [2, 1, 1]
+    assert found.sums[:, 0].tolist() == [2, 0, 0]
+    assert found.sums[0, 1:].tolist() == pytest.approx([1 + 1 / 2, 1 + 1 / np.log2(3)])
+    assert found.at_rank.tolist() == [1, 1, 0]
+    assert found.listed.tolist() == [4, 4, 4] + [0] * 9
+    assert found.accuracy(np.array([True, False, False])).recall == 1.0
+
+
+def test_items_left_out_make_room_in_the_list() -> None:
+    found = measure(PopularRanker(COUNTS), Sequences.from_lists([[1, 5]]), k=2, rules=("none",), n_items=12)
+    assert np.flatnonzero(found["none"].listed).tolist() == [0, 2]
+
+
+def test_shorter_lists_need_no_other_pass() -> None:
+    sequences = markov_sessions(40, 12, 0.9, length=5)
+    found = measure(PopularRanker(COUNTS), sequences, k=9, rules=("all",))["all"]
+    for k in (1, 4, 9):
+        alone = evaluate_next_items(PopularRanker(COUNTS), sequences, k)
+        assert found.accuracy_at(k).as_metrics() == pytest.approx(alone.as_metrics())
+
+
+def test_only_the_counted_clicks_are_targets() -> None:
+    sequences = Sequences.from_lists([[3, 1, 0], [2, 5]])
+    counted = np.array([False, False, True, False, False])
+    found = measure(PopularRanker(COUNTS), sequences, k=3, rules=("all",), counted=counted)["all"]
+    assert found.targets.tolist() == [1, 0]
+    assert found.accuracy().mrr == 1.0
+
+
+def test_accuracy_by_the_length_of_the_session() -> None:
+    sequences = Sequences.from_lists([[3, 0], [2, 5], [4, 3, 0], [0] * 30])
+    found = measure(PopularRanker(COUNTS), sequences, k=3, rules=("all",))["all"]
+    groups = {name: (n, own.recall) for name, n, own in by_session_length(found, sequences.lengths)}
+    assert groups == {"2": (2, 0.5), "3": (1, 0.5), "20+": (1, 1.0)}
+
+
+def test_clicks_without_an_answer_are_told() -> None:
+    class Silent:
+        def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
+            return iter(())
+
+    with pytest.raises(ValueError, match="0 answers to 1 clicks"):
+        evaluate_next_items(Silent(), Sequences.from_lists([[0, 1]]))
 
 
 def test_unknown_targets_are_misses() -> None:

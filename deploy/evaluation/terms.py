@@ -1,0 +1,53 @@
+"""The terms of a measurement: what counts as a target, what as a hit, and with which seeds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from model.evaluation import Ranks
+from model.metrics import ranks_against_us, ranks_for_us
+from streams.errors import NextclickError
+from streams.recommender import RepeatItems
+
+
+class EvaluationError(NextclickError):
+    """Files that nothing can be measured on."""
+
+
+class Ties(StrEnum):
+    """For whom an item counts that scores as high as the target."""
+
+    AGAINST = "against"
+    FOR = "for"
+
+    @property
+    def ranks(self) -> Ranks:
+        """How targets are ranked."""
+        return ranks_for_us if self is Ties.FOR else ranks_against_us
+
+
+class Unknown(StrEnum):
+    """What becomes of test items that were never trained on."""
+
+    DROP = "drop"
+    MISS = "miss"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How methods are measured.
+
+    Attributes:
+        k: length of the lists.
+        unknown: what becomes of test items that were never trained on.
+        repeat_items: what may be recommended again in its session.
+        ties: for whom equal scores count.
+        gap_ms: the pause that ends a session, None for none.
+        seeds: methods that draw by chance are made with each of them.
+    """
+
+    k: int = 20
+    unknown: Unknown = Unknown.DROP
+    repeat_items: RepeatItems = RepeatItems.ALL
+    ties: Ties = Ties.AGAINST
+    gap_ms: int | None = None
+    seeds: tuple[int, ...] = (0,)
