@@ -74,7 +74,7 @@ def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
     ("arguments", "line"),
     [
         (["nothing"], "No such command 'nothing' (see nextclick --help)"),
-        (["settings", "--nothing"], "No such option: --nothing (see nextclick settings --help)"),
+        (["settings", "--zzz"], "No such option: --zzz (see nextclick settings --help)"),
         (
             ["topics", "creat"],
             "No such command 'creat'. Did you mean 'create'? (see nextclick topics --help)",
