@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Float32Array, Int64Array
-from model.ranking import Answers
+from model.ranking import ANSWERS_AT_ONCE, Answers, clicks_with_next
 from model.sequences import UNKNOWN, Sequences
 
 DAY_S = 86_400.0
@@ -129,19 +129,19 @@ class NeighbourRanker:
         self._item_weight = 1.0 + weights.rarity * idf
 
     def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """See `model.ranking.Ranker`."""
-        for number in range(len(sequences)):
-            n_answers = len(sequences.session(number)) - 1
-            if n_answers < 1:
-                continue
-            rows = sequences.session(number)
-            scores = np.full((n_answers, n_candidates), -np.inf, dtype=np.float32)
-            best = np.full((n_answers, n_candidates), UNKNOWN, dtype=np.int64)
-            for n in range(1, n_answers + 1):
-                clicked = rows[:n][rows[:n] != UNKNOWN]
+        """See `model.ranking.Ranker`. A click is answered by itself: its neighbours are thousands."""
+        clicks = clicks_with_next(sequences)
+        begins = np.repeat(sequences.starts[:-1], sequences.lengths)[clicks]
+        for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
+            part = clicks[begin : begin + ANSWERS_AT_ONCE]
+            scores = np.full((len(part), n_candidates), -np.inf, dtype=np.float32)
+            best = np.full((len(part), n_candidates), UNKNOWN, dtype=np.int64)
+            for n, (first, click) in enumerate(zip(begins[begin:], part, strict=False)):
+                clicked = sequences.rows[first : click + 1]
+                clicked = clicked[clicked != UNKNOWN]
                 if len(clicked):
-                    self._vote(clicked, scores[n - 1], best[n - 1])
-            yield Answers(sequences.starts[number] + np.arange(n_answers), scores, best)
+                    self._vote(clicked, scores[n], best[n])
+            yield Answers(part, scores, best)
 
     def _vote(self, clicked: Int64Array, scores: Float32Array, best: Int64Array) -> None:
         """Fill one answer, best first."""
