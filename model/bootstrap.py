@@ -52,11 +52,13 @@ def draw_means(
         max_units: see `MAX_UNITS`.
     """
     random = np.random.default_rng(seed)
-    units = np.column_stack([targets, sums])[targets > 0]
-    if len(units) > max_units:
-        groups = np.zeros((max_units, units.shape[1]))
-        np.add.at(groups, random.integers(max_units, size=len(units)), units)
-        units = groups
+    unit_of = np.arange(len(targets))
+    if len(targets) > max_units:
+        unit_of = random.integers(max_units, size=len(targets))
+    n_groups = min(len(targets), max_units)
+    columns = (targets.astype(np.float64), *sums.T)
+    units = np.column_stack([np.bincount(unit_of, column, n_groups) for column in columns])
+    units = units[units[:, 0] > 0]
     means = np.zeros((n_draws, sums.shape[1]))
     n_units = len(units)
     for begin in range(0, n_draws if n_units else 0, _DRAWS_AT_ONCE):

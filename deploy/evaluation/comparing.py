@@ -8,6 +8,7 @@ same days might have come out, and not how other days would.
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -110,7 +111,7 @@ def _runs(name: str, fitting: Fitting, heldout: Sequences, terms: Terms) -> list
             terms.k,
             ranks_of=terms.ties.ranks,
             n_items=len(fitting.vocabulary),
-            on_progress=lambda done, what=what: fitting.line.show(what, done, heldout.n_targets),  # type: ignore[misc]
+            on_progress=partial(fitting.line.show, what, total=heldout.n_targets),
         )
         runs.append(Run(seed, found, own.training, time.perf_counter() - began))
     return runs

@@ -6,6 +6,7 @@ sessions that ended before the slice. What lies between the two curves is what l
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,15 @@ class _Replay:
         for way, (ranker, catalogue) in self._rankers.items():
             if id(ranker) not in found:
                 encoded = catalogue.encode(sessions)
+                what = f"foretelling slice {len(self.n_items)}"
                 measured = measure(
-                    ranker, encoded, self._terms.k, (rule,), self._terms.ties.ranks, counted=part.counted
+                    ranker,
+                    encoded,
+                    self._terms.k,
+                    (rule,),
+                    self._terms.ties.ranks,
+                    counted=part.counted,
+                    on_progress=partial(self._line.show, what, total=encoded.n_targets),
                 )
                 found[id(ranker)] = measured[rule]
             self._ways[way].add(part, found[id(ranker)])
