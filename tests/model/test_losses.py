@@ -38,25 +38,27 @@ def test_bpr() -> None:
 
 
 def test_top1() -> None:
-    first = (sigmoid(1 - 2) + sigmoid(1**2) + sigmoid(0 - 2) + sigmoid(0**2)) / 2
-    second = sigmoid(-log(2)) + sigmoid(0)
-    assert top1(SCORES, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    # The negatives' scores are neither 0 nor 1, whose squares would say nothing.
+    scores = torch.tensor([[2.0, 1.5, -0.5], [0.5, 0.5, 2.0]])
+    first = (sigmoid(1.5 - 2) + sigmoid(1.5**2) + sigmoid(-0.5 - 2) + sigmoid(0.5**2)) / 2
+    second = sigmoid(0.5 - 2) + sigmoid(0.5**2)
+    assert top1(scores, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
 
 
 def test_top1_max() -> None:
-    weights = [exp(1) / (exp(1) + 1), 1 / (exp(1) + 1)]
-    first = weights[0] * (sigmoid(1 - 2) + sigmoid(1)) + weights[1] * (sigmoid(0 - 2) + sigmoid(0))
-    second = sigmoid(-log(2)) + sigmoid(0)
-    assert top1_max(SCORES, TARGETS).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    scores = torch.tensor([[2.0, 1.5, -0.5]])
+    weights = [exp(1.5) / (exp(1.5) + exp(-0.5)), exp(-0.5) / (exp(1.5) + exp(-0.5))]
+    terms = [sigmoid(1.5 - 2) + sigmoid(1.5**2), sigmoid(-0.5 - 2) + sigmoid(0.5**2)]
+    expected = weights[0] * terms[0] + weights[1] * terms[1]
+    assert top1_max(scores, TARGETS[:1]).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_bpr_max() -> None:
-    weights = [exp(1) / (exp(1) + 1), 1 / (exp(1) + 1)]
-    inner = weights[0] * sigmoid(2 - 1) + weights[1] * sigmoid(2 - 0)
-    penalty = weights[0] * 1.0**2 + weights[1] * 0.0**2
-    assert bpr_max(SCORES[:1], TARGETS[:1], 1.95).item() == pytest.approx(
-        -log(inner) + 1.95 * penalty, rel=1e-5
-    )
+    scores = torch.tensor([[2.0, 1.5, -0.5]])
+    weights = [exp(1.5) / (exp(1.5) + exp(-0.5)), exp(-0.5) / (exp(1.5) + exp(-0.5))]
+    inner = weights[0] * sigmoid(2 - 1.5) + weights[1] * sigmoid(2 + 0.5)
+    penalty = weights[0] * 1.5**2 + weights[1] * 0.5**2
+    assert bpr_max(scores, TARGETS[:1], 1.95).item() == pytest.approx(-log(inner) + 1.95 * penalty, rel=1e-5)
 
 
 def test_log_q_lowers_what_was_drawn_often() -> None:

@@ -44,6 +44,25 @@ def test_newest_sessions_are_the_last(n: int, share: float, n_newest: int) -> No
     assert len(newest) == n_newest
 
 
+def test_codes_go_where_their_clicks_go() -> None:
+    plain = Sequences.from_lists(SESSIONS)
+    codes = np.stack([np.arange(7), plain.rows, plain.rows * 10], axis=1)
+    coded = Sequences(plain.rows, plain.starts, codes)
+    for chosen in (
+        coded.select(1, 3),
+        coded.take(np.array([2, 0, 2])),
+        coded.drop_unknown(),
+        coded.drop_short(2),
+        Sequences.concatenate(coded.drop_short(3), coded),
+    ):
+        assert chosen.codes is not None
+        np.testing.assert_array_equal(chosen.codes[:, 1], chosen.rows)
+        np.testing.assert_array_equal(plain.rows[chosen.codes[:, 0]], chosen.rows)
+    assert Sequences.concatenate(plain, coded).codes is None
+    with pytest.raises(ValueError, match="codes of 6 clicks for 7"):
+        Sequences(plain.rows, plain.starts, codes[:6])
+
+
 @pytest.mark.parametrize("starts", [[], [1, 2], [0, 1], [0, 2, 1, 2]])
 def test_refuses_starts_that_do_not_divide(starts: list[int]) -> None:
     with pytest.raises(ValueError, match="starts"):
