@@ -17,8 +17,8 @@ from faust.types.tuples import ConsumerMessage
 
 FIRST_LOOK_S: Final = 3.0
 FETCH_WAIT_MS: Final = 100
-"""How long a fetch may wait at the broker. There is one at a time, without the partitions whose clicks were still
-in hand when it was sent: these wait for its end, and with Faust's 1,500 ms did so in the middle of a backlog."""
+"""How long a fetch may wait at the broker. There is one at a time, and without the partitions whose clicks
+were still in hand when it was sent: these wait for its end: with Faust's 1,500 ms amid a backlog."""
 
 
 class FetchedBatch(ConsumerMessage):  # type: ignore[misc]

@@ -10,11 +10,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
+from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 
+PATIENCE_S: Final = 30
 MAX_BATCH_BYTES: Final = 900_000  # the brokers' default limit is 1,048,588 with headers
 Headers = tuple[tuple[str, bytes], ...]
+
+
+class DeliveryError(NextclickError):
+    """Kafka did not take what was to be written; nothing of the batch is acknowledged."""
 
 
 class Outgoing(NamedTuple):
@@ -48,7 +55,7 @@ class Outbox:
             "enable_idempotence": True,
             "linger_ms": 0,  # a linger is paid once per batch and stalls the whole worker
             "max_batch_size": MAX_BATCH_BYTES,
-            "request_timeout_ms": 30_000,
+            "request_timeout_ms": PATIENCE_S * 1000,
         }
         self._producer: AIOKafkaProducer | None = None
 
@@ -74,8 +81,8 @@ class Outbox:
         """Write the records and wait until all are acknowledged.
 
         Gives, by partition, the offset of the last record written to it; meaningful where all records are
-        for one topic. The records of one partition keep their order. Raises aiokafka's ``KafkaError``
-        where a record could not be delivered.
+        for one topic. The records of one partition keep their order. Raises :class:`DeliveryError` where
+        a record is refused or not taken within ``PATIENCE_S``.
         """
         if self._producer is None:
             raise RuntimeError("the outbox is not started")
@@ -92,7 +99,14 @@ class Outbox:
         deliveries += [await self._send(builder, target) for target, builder in builders.items()]
         last: dict[int, int] = {}
         for partition, count, future in deliveries:
-            metadata = await future
+            try:
+                metadata = await future
+            except KafkaError as error:
+                raise DeliveryError(
+                    f"the brokers refused what was to be written, or did not take it within {PATIENCE_S} s:"
+                    f" {error}; none of these clicks is acknowledged, they come again to the worker that is"
+                    " started next"
+                ) from error
             last[partition] = metadata.offset + count - 1
         return last
 

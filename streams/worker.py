@@ -96,6 +96,9 @@ class Worker:
         """Give the partitions of ``clicks`` served here, None while they are recovered or handed over."""
         if not self.ready:
             return None
+        return self._assigned()
+
+    def _assigned(self) -> set[int]:
         return {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._topics.clicks}
 
     @property
@@ -132,6 +135,7 @@ class Worker:
     def on_recovered(self) -> None:
         """Let batches through: the table holds what was known of the sessions that were assigned."""
         self.ownership.open()
+        _log.info("serving partitions %s of %s", sorted(self._assigned()), self._topics.clicks)
 
     async def _recommend(self, stream: Any) -> None:
         """The agent: take what has arrived, answer it, begin again."""

@@ -5,10 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError
 
 from streams.kafka import KafkaConnection, TopicPartition, open_consumer
-from streams.outbox import Outbox, Outgoing
+from streams.outbox import DeliveryError, Outbox, Outgoing
 from tests.conftest import FreshTopics
 
 
@@ -62,7 +61,7 @@ def test_the_largest_rejection_fits(topics: FreshTopics) -> None:
 
 def test_a_delivery_that_the_broker_refuses_raises(topics: FreshTopics) -> None:
     small, large = (Outgoing(topics.names.clicks, 0, None, bytes(size)) for size in (10, 2_000_000))
-    with pytest.raises(KafkaError, match="MessageSizeTooLarge"):
+    with pytest.raises(DeliveryError, match="MessageSizeTooLarge"):
         deliver(topics.connection, [small, large, small])
 
 
