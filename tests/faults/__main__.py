@@ -60,16 +60,18 @@ def run_rows(rows: list[Row], size: Size, servers: str | None) -> list[dict[str,
     """Run all; what is left of a row that does not hold stays in its folder."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     clusters = Clusters(folder, NamedCluster(servers) if servers else None)
+    results: list[dict[str, Any]] = []
     try:
-        results = [run_row(row, size, clusters, folder) for row in rows]
+        for row in rows:
+            results.append(run_row(row, size, clusters, folder))
     finally:
         clusters.close()
-        for kafka in folder.glob("kafka*"):
-            shutil.rmtree(kafka, ignore_errors=True)
-    if all(one["held"] for one in results):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        say(f"the logs of the workers are in {folder}")
+        if all(one["held"] for one in results):  # so far, where the run was interrupted
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            for kafka in folder.glob("kafka*"):
+                shutil.rmtree(kafka, ignore_errors=True)
+            say(f"the logs of the workers are in {folder}")
     return results
 
 
