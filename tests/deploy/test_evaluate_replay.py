@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from deploy.cli.main import run
+from deploy.evaluation.methods import METHODS, Fitting, Method, fit_popular
+from model.ranking import Ranker
 from model.sequences import Sequences
 from tests.deploy.test_evaluate import evaluate, write_clicks
 from tests.model.markov import markov_sessions
@@ -83,3 +85,19 @@ def test_a_picture_that_cannot_be_is_told_before_the_work(
     told = capsys.readouterr().err
     assert reason in told
     assert "reading clicks" not in told
+
+
+def test_a_method_learns_every_session_once(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    n_new: list[int] = []
+
+    def learn(ranker: Ranker, fitting: Fitting) -> Ranker:
+        n_new.append(fitting.n_new)
+        return fit_popular(fitting)
+
+    monkeypatch.setitem(METHODS, "popular", Method(fit_popular, learn))
+    slices = evaluate(capsys, *arguments(files, "popular"))["slices"]
+    ended = [part["ended"] for part in slices]
+    assert n_new == np.diff(ended).tolist()
+    assert min(n_new) > 0
