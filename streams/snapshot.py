@@ -234,6 +234,7 @@ def _check_agreement(
     if ranking is not None:
         recent = np.full((len(probes), REMEMBERED_ITEMS), -1, dtype=np.int64)
         recent[:, 0] = probes
-        ordered, _ = ranking.find(index.search, queries, recent, min(10, index.n_items))
+        with np.errstate(over="ignore", invalid="ignore"):  # the numbers tell
+            ordered, _ = ranking.find(index.search, queries, recent, min(10, index.n_items))
         if not np.isfinite(ordered).all():
             raise SnapshotError("its ranking gives numbers that are not finite")

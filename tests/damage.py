@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from index.exact import ExactIndex
-from streams.snapshot import BUNDLE_FILES
+from streams.manifest import BUNDLE_FILES, RANKING_FILE
 
 Damage = Callable[[Path], None]
 
@@ -33,7 +33,8 @@ def promise(folder: Path) -> None:
             "bytes": (folder / file).stat().st_size,
             "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
         }
-        for file in BUNDLE_FILES
+        for file in (*BUNDLE_FILES, RANKING_FILE)
+        if file in BUNDLE_FILES or (folder / file).exists()
     }
     rewrite_manifest(folder, files=files)
 
