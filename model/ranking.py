@@ -59,7 +59,7 @@ class EncoderRanker:
             state_dtype: what states are rounded to after every click, as they are in a session record.
         """
         self.encoder = encoder
-        self._search = search
+        self.search = search
         self._popular = PopularRanker(counts)
         self._state_dtype = state_dtype
 
@@ -68,7 +68,7 @@ class EncoderRanker:
         for clicks, states, known in states_after_clicks(self.encoder, sequences, self._state_dtype):
             for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
                 part = slice(begin, begin + ANSWERS_AT_ONCE)
-                scores, rows = self._search(self.encoder.queries(states[part]), n_candidates)
+                scores, rows = self.search(self.encoder.queries(states[part]), n_candidates)
                 unknown = ~known[part]
                 if unknown.any():
                     popular = self._popular.best(n_candidates)

@@ -1,7 +1,8 @@
 """One training cycle: the newest clicks in, a published snapshot out.
 
-What is measured is not what is published: the newest sessions are held out for the figures, then trained
-through as well, so that a snapshot knows the last minutes before it. The manifest says so.
+What is measured is not what is published: the newest sessions are held out for the order of the answers and
+for the figures, then all is trained with them, so that a snapshot knows the last minutes before it. The
+manifest says so.
 Nothing is visible to anybody before the snapshot is complete; a trainer may be killed at any moment.
 """
 
@@ -11,33 +12,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from index.build import build_index
 from index.exact import ExactIndex
 from index.protocol import ItemIndex
 from index.recall import recall_against_exact
 from model.encoder import EncoderConfig, SessionEncoder
 from model.encoder_context import ContextCoder
-from model.evaluation import EncoderRanker, PopularRanker, evaluate_next_items, sample_queries
+from model.evaluation import evaluate_next_items, sample_queries
 from model.sequences import Sequences
-from model.training import Progress, TrainingConfig, TrainingError, continue_training, train
+from model.training import Progress, TrainingConfig, TrainingError, train
 from model.vocabulary import Vocabulary
 from streams.announcements import PRODUCTION, Announcement, announce, read_current
 from streams.clickfile import ClickColumns, read_click_file
 from streams.clicklog import ReadProgress, Window, read_window
 from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
+from streams.learning import Order, learn_order
 from streams.retention import delete_old, publishing_at, versions_in_use
 from streams.sequencing import cut_sessions
-from streams.session import STATE_DTYPE
 from streams.snapshot import OffsetRange, Provenance, Snapshot, TrainingWindow, save_snapshot
 from streams.topics import TopicNames, require_topics
 from streams.training_report import Measured, OnProgress, Published, Stage, TooFewClicks, TrainerProgress
 
 DAY_MS: Final = 86_400_000
-HELD_OUT_SHARE: Final = 0.1
-METRICS_OF: Final = "the same model trained without the newest 10 % of sessions, measured on those"
+METRICS_OF: Final = (
+    "a model trained without the newest 10 % of sessions, with half the passes, its order learnt from the"
+    " older half of those and measured on the other"
+)
 
 
 class TrainerError(NextclickError):
@@ -76,8 +77,8 @@ def run_cycle(
 
     1. Read the history, then the window of the topic up to its end offsets of now.
     2. Cut sessions; stop here where there are too few.
-    3. Train without the newest sessions, build an index, and measure on the newest through both.
-    4. Train through the newest as well.
+    3. Train without the newest sessions, learn from those the order of the answers, and measure.
+    4. Train with the newest as well.
     5. Build the index to serve; measure what its approximation costs.
     6. Save the snapshot, verified.
     7. Announce it, unless the alias is pinned, and delete old snapshots.
@@ -109,9 +110,12 @@ class _Cycle:
             if len(sessions.rows) < plan.min_clicks or len(sessions) < plan.min_sessions:
                 return TooFewClicks(len(sessions.rows), len(sessions), plan.min_clicks, plan.min_sessions)
             config = plan.encoder if coder is None else replace(plan.encoder, kinds=coder.kinds)
-            encoder, measured = self._train(config, sessions, vocabulary)
+            order = self._learn_order(config, sessions, len(vocabulary))
+            measured = self._measure(order, vocabulary)
+            encoder = self._train(config, sessions, len(vocabulary))
             self._report(TrainerProgress(Stage.BUILDING))
             index, index_recall = self._build(encoder, sessions)
+            ranking = order.ranking(sessions)
             self._report(TrainerProgress(Stage.PUBLISHING))
             replaced = self._announced().get(plan.alias)
             provenance = Provenance(
@@ -121,7 +125,7 @@ class _Cycle:
                 metrics_of=METRICS_OF,
                 index_recall=round(index_recall, 4),
             )
-            snapshot = save_snapshot(plan.location, encoder, vocabulary, index, provenance)
+            snapshot = save_snapshot(plan.location, encoder, vocabulary, index, provenance, ranking=ranking)
             current = self._announced()  # again: somebody may have rolled back while the snapshot was saved
             before = current.get(plan.alias)
             pinned_to = before.version if before is not None and before.pinned else None
@@ -157,40 +161,35 @@ class _Cycle:
         window = read_window(plan.connection, plan.topics.clicks, from_ms, on_progress)
         return ClickColumns.concatenate([*history, window.clicks]), window
 
-    def _train(
-        self, config: EncoderConfig, sessions: Sequences, vocabulary: Vocabulary
-    ) -> tuple[SessionEncoder, Measured]:
-        plan = self._plan
-        older, newest = sessions.split_newest(HELD_OUT_SHARE)
+    def _learn_order(self, config: EncoderConfig, sessions: Sequences, n_items: int) -> Order:
         try:
-            encoder = train(
-                older,
-                len(vocabulary),
+            return learn_order(
+                sessions,
+                n_items,
                 config,
-                plan.training,
-                on_progress=lambda progress: self._report_training(Stage.TRAINING, progress),
-            )
-            self._report(TrainerProgress(Stage.MEASURING))
-            measured = self._measure(encoder, older, newest, vocabulary)
-            encoder = continue_training(
-                encoder,
-                newest,
-                plan.training,
-                older=older,
-                on_progress=lambda progress: self._report_training(Stage.TRAINING_NEWEST, progress),
+                self._plan.training,
+                on_training=lambda progress: self._report_training(Stage.REHEARSING, progress),
+                on_order=lambda: self._report(TrainerProgress(Stage.ORDERING)),
             )
         except TrainingError as error:
             raise TrainerError(f"training failed: {error}") from error
-        return encoder, measured
 
-    def _measure(
-        self, encoder: SessionEncoder, older: Sequences, newest: Sequences, vocabulary: Vocabulary
-    ) -> Measured:
-        index, _ = self._build(encoder, older)
-        ranker = EncoderRanker(encoder, index.search, vocabulary.counts, STATE_DTYPE)
-        older_counts = np.bincount(older.rows, minlength=len(vocabulary))
-        popular = PopularRanker(older_counts)
+    def _measure(self, order: Order, vocabulary: Vocabulary) -> Measured:
+        self._report(TrainerProgress(Stage.MEASURING))
+        ranker, popular, newest = order.measurable(vocabulary)
         return Measured(evaluate_next_items(ranker, newest), evaluate_next_items(popular, newest))
+
+    def _train(self, config: EncoderConfig, sessions: Sequences, n_items: int) -> SessionEncoder:
+        try:
+            return train(
+                sessions,
+                n_items,
+                config,
+                self._plan.training,
+                on_progress=lambda progress: self._report_training(Stage.TRAINING, progress),
+            )
+        except TrainingError as error:
+            raise TrainerError(f"training failed: {error}") from error
 
     def _build(self, encoder: SessionEncoder, sessions: Sequences) -> tuple[ItemIndex, float]:
         vectors = encoder.item_vectors()

@@ -11,9 +11,10 @@ class Stage(StrEnum):
     """What a cycle is doing, in this order."""
 
     READING = "reading clicks"
-    TRAINING = "training"
+    REHEARSING = "training without the newest sessions"
+    ORDERING = "learning the order of answers"
     MEASURING = "measuring"
-    TRAINING_NEWEST = "training through the newest sessions"
+    TRAINING = "training"
     BUILDING = "building the index"
     PUBLISHING = "publishing"
 
@@ -54,7 +55,7 @@ class TooFewClicks:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Accuracy on the newest sessions, held out: the model through the served path, and popularity."""
+    """Accuracy on the newest sessions, held out: the served ranking, and popularity."""
 
     model: Accuracy
     popular: Accuracy

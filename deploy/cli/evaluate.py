@@ -23,7 +23,7 @@ from model.threads import set_threads as set_model_threads
 from streams.clickfile import Columns, read_click_file
 from streams.recommender import RepeatItems
 
-DEFAULT_METHODS = "lstm,popular"
+DEFAULT_METHODS = "lstm,nextclick,popular"
 
 
 @takes_settings()

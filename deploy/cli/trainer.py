@@ -241,7 +241,7 @@ def _report(output: Output, published: "Published", alias: str) -> None:
     )
     output.say(
         f"  Recall@20 {metrics['recall@20']:.3f} (popular items {metrics['popular_recall@20']:.3f}),"
-        f" MRR@20 {metrics['mrr@20']:.3f} on the newest 10 % of sessions, before it learnt from them too"
+        f" MRR@20 {metrics['mrr@20']:.3f} on the newest 5 % of sessions, before it learnt from them too"
     )
     if published.announced:
         output.say(f"  announced as {alias}")

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from deploy.progress import ProgressLine
 from index.build import build_index
-from model.encoder import SessionEncoder
+from model.blend import BlendedRanking
+from model.blend_memory import ItemMemory
+from model.blend_ranker import BlendRanker
+from model.encoder import EncoderConfig, SessionEncoder
+from model.encoder_protocol import Encoder
 from model.peers.links import (
     ItemLinks,
     LinksRanker,
@@ -27,6 +31,7 @@ from model.ranking import EncoderRanker, PopularRanker, Ranker, sample_queries
 from model.sequences import Sequences
 from model.training import Progress, TrainingConfig, continue_training, train
 from model.vocabulary import Vocabulary
+from streams.learning import learn_order
 from streams.session import STATE_DTYPE
 
 
@@ -43,6 +48,7 @@ class Fitting:
         n_new: how many of the newest sessions a method that learns on has not seen.
         rows_before: of each item the row that it had before, -1 for a new one; None at the first fit.
         training: figures of the training, for those who ask for them.
+        made: what was made already from the same log, by seed: nextclick stands on lstm.
     """
 
     sequences: Sequences
@@ -53,6 +59,7 @@ class Fitting:
     n_new: int = 0
     rows_before: NDArray[np.int64] | None = None
     training: dict[str, float] = field(default_factory=dict)
+    made: dict[int, EncoderRanker] = field(default_factory=dict)
 
 
 Fit = Callable[[Fitting], Ranker]
@@ -74,8 +81,38 @@ class Method:
     seeded: bool = False
 
 
-def fit_lstm(fitting: Fitting) -> Ranker:
-    """The model as it is served: LSTM, index, popular items until one of a session's is known."""
+def fit_nextclick(fitting: Fitting) -> Ranker:
+    """The ranking as it is served: the LSTM's nearest items and what the links bring, in a learnt order."""
+    encoded = fit_lstm(fitting)
+    order = learn_order(
+        fitting.sequences,
+        len(fitting.vocabulary),
+        EncoderConfig(),
+        TrainingConfig(seed=fitting.seed),
+        on_training=lambda progress: _show(fitting, "training without the newest", progress),
+        on_order=lambda: fitting.line.show("learning the order"),
+    )
+    ranking = order.ranking(fitting.sequences)
+    return encoded if ranking is None else _blended(encoded, ranking, fitting)
+
+
+def learn_nextclick(ranker: Ranker, fitting: Fitting) -> Ranker:
+    """Go through the newest sessions once, and count the links anew; the order stays."""
+    if not isinstance(ranker, BlendRanker):
+        return learn_lstm(ranker, fitting)
+    memory = ItemMemory.remember(fitting.sequences, len(fitting.vocabulary))
+    encoded = _continued(ranker.encoder, fitting)
+    return _blended(encoded, BlendedRanking(memory, ranker.ranking.blend), fitting)
+
+
+def _blended(encoded: EncoderRanker, ranking: BlendedRanking, fitting: Fitting) -> Ranker:
+    return BlendRanker(encoded.encoder, encoded.search, fitting.vocabulary.counts, ranking, STATE_DTYPE)
+
+
+def fit_lstm(fitting: Fitting) -> EncoderRanker:
+    """The LSTM alone as it is served: index, popular items until one of a session's is known."""
+    if (made := fitting.made.get(fitting.seed)) is not None:
+        return made
     began = time.perf_counter()
     speed = 0.0
 
@@ -92,18 +129,25 @@ def fit_lstm(fitting: Fitting) -> Ranker:
     )
     seconds = round(time.perf_counter() - began, 2)
     fitting.training |= {"clicks_per_s": round(speed, 1), "seconds": seconds}
-    return _served(encoder, fitting)
+    fitting.made[fitting.seed] = _served(encoder, fitting)
+    return fitting.made[fitting.seed]
 
 
 def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
     """Go through the newest sessions once, as the trainer does before it publishes."""
-    if not isinstance(ranker, EncoderRanker) or not isinstance(ranker.encoder, SessionEncoder):
+    if not isinstance(ranker, EncoderRanker):
         raise TypeError(f"a {type(ranker).__name__} has no weights to go on from")
+    return _continued(ranker.encoder, fitting)
+
+
+def _continued(before: Encoder, fitting: Fitting) -> EncoderRanker:
+    if not isinstance(before, SessionEncoder):
+        raise TypeError(f"a {type(before).__name__} has no weights to go on from")
     rows_before = fitting.rows_before
     if rows_before is None:
         rows_before = np.arange(len(fitting.vocabulary))
     # A copy: the ranker that was given may still be asked.
-    encoder = ranker.encoder.with_rows(rows_before, fitting.seed)
+    encoder = before.with_rows(rows_before, fitting.seed)
     older, newest = _split(fitting.sequences, fitting.n_new)
     config = TrainingConfig(seed=fitting.seed)
     encoder = continue_training(
@@ -116,7 +160,7 @@ def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
     return _served(encoder, fitting)
 
 
-def _served(encoder: SessionEncoder, fitting: Fitting) -> Ranker:
+def _served(encoder: SessionEncoder, fitting: Fitting) -> EncoderRanker:
     fitting.line.show("building the index")
     index = build_index(encoder.item_vectors(), sample_queries(encoder, fitting.sequences))
     return EncoderRanker(encoder, index.search, fitting.vocabulary.counts, STATE_DTYPE)
@@ -158,6 +202,7 @@ def _neighbours(weights: NeighbourWeights) -> Method:
 
 
 METHODS: dict[str, Method] = {
+    "nextclick": Method(fit_nextclick, learn_nextclick, seeded=True),
     "lstm": Method(fit_lstm, learn_lstm, seeded=True),
     "popular": Method(fit_popular),
     "session-popular": Method(fit_session_popular),

@@ -79,6 +79,7 @@ def test_a_cycle_publishes_and_announces_what_it_trained(topics: FreshTopics, pl
     assert isinstance(published, Published)
     assert published.announced
     snapshot = load_snapshot(published.location)
+    assert snapshot.ranking is not None
     assert published.n_items == len(snapshot.vocabulary) == 60
     assert read_current(plan.connection, plan.topics.snapshots)["production"].version == published.version
     seen = list(dict.fromkeys(progress.stage for progress in stages))
@@ -225,8 +226,8 @@ def test_what_is_announced_while_a_snapshot_is_saved_counts(
         announce(topics.connection, topics.names.snapshots, "production", announcement)
         return announcement
 
-    def save_slowly(*arguments: Any) -> Snapshot:
-        saved = save_snapshot(*arguments)
+    def save_slowly(*arguments: Any, **options: Any) -> Snapshot:
+        saved = save_snapshot(*arguments, **options)
         announce_production(first, pinned=pinned)
         return saved
 
@@ -290,7 +291,7 @@ def test_a_trainer_stops_cleanly_when_told(
 ) -> None:
     send_shoppers(topics, 3_000)
     trainer = start_trainer(topics, tmp_path, "--every", "1h", "--epochs", "500")
-    read_until(trainer.stderr, b"training: ")
+    read_until(trainer.stderr, b"training without")
     trainer.send_signal(number)
     out, err = trainer.communicate(timeout=30)
     assert trainer.returncode == 0, err.decode()
@@ -318,7 +319,7 @@ def test_a_trainer_waits_passively_is_nice_and_leaves_a_core_free(
 ) -> None:
     send_shoppers(topics, 3_000)
     trainer = start_trainer(topics, tmp_path, "--once", "--epochs", "500")
-    read_until(trainer.stderr, b"training: ")
+    read_until(trainer.stderr, b"training without")
     stat = Path(f"/proc/{trainer.pid}/stat").read_text().rsplit(")", 1)[1].split()
     trainer.kill()
     trainer.communicate()
