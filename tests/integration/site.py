@@ -17,17 +17,19 @@ from streams.announcements import Announcement, announce
 from streams.snapshot import Provenance, Snapshot, save_snapshot
 from streams.topics import TopicNames, create_topics
 from tests.integration.harness import WorkerProcess
+from tests.tiny import tiny_ranking
 
 N_ITEMS = 300
 N_PARTITIONS = 4
 
 
-def make_snapshot(folder: Path, seed: int, n_items: int = N_ITEMS) -> Snapshot:
+def make_snapshot(folder: Path, seed: int, n_items: int = N_ITEMS, *, ranked: bool = False) -> Snapshot:
     """A snapshot with random weights: what it recommends is of no matter here, only that it is one model."""
     encoder = SessionEncoder(EncoderConfig(n_units=24, embedding_dim=24), n_items, seed=seed).eval()
     vocabulary = Vocabulary([f"item-{n}" for n in range(n_items)], np.arange(n_items, 0, -1, dtype=np.int64))
     index = build_index(encoder.item_vectors())
-    return save_snapshot(str(folder), encoder, vocabulary, index, Provenance())
+    ranking = tiny_ranking(seed, n_items) if ranked else None
+    return save_snapshot(str(folder), encoder, vocabulary, index, Provenance(), ranking=ranking)
 
 
 @dataclass
@@ -64,9 +66,9 @@ class Site:
         self.workers.append(worker)
         return worker
 
-    def announce(self, seed: int) -> Snapshot:
+    def announce(self, seed: int, *, ranked: bool = False) -> Snapshot:
         """Make a snapshot and announce it."""
-        snapshot = make_snapshot(self.folder / "snapshots", seed)
+        snapshot = make_snapshot(self.folder / "snapshots", seed, ranked=ranked)
         self.snapshots[snapshot.version] = snapshot
         self.announce_as(snapshot.version, snapshot.location, snapshot.manifest_sha256)
         return snapshot
