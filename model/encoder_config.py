@@ -46,7 +46,7 @@ class EncoderConfig:
     initial_scale: float = 14.0
     output_bias: bool = True
     context: tuple[str, ...] = ()
-    context_at: tuple[str, ...] = ("concat",)
+    context_at: tuple[str, ...] = ("product",)
     context_dim: int = 16
     kinds: tuple[str, ...] = ()
 
