@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-index bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-index bench-ranking bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -57,6 +57,9 @@ faults: setup  ## Every fault of the table against real Kafka, some three hours 
 
 bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalogue (ARGS=… for its flags)
 	$(BIN)/python -m benchmarks.index $(ARGS)
+
+bench-ranking: $(STAMP)  ## What the served ranking costs a click beside the LSTM alone
+	$(BIN)/python -m benchmarks.ranking $(ARGS)
 
 bench-stream: setup  ## The whole job against an agent that forwards the bytes and against a naive app
 	$(BIN)/python -m benchmarks.stream $(ARGS)

@@ -63,6 +63,7 @@ class Run:
             "RECOMMENDATIONS_TOPIC": self.topics.recommendations,
             "REJECTED_CLICKS_TOPIC": self.topics.rejected_clicks,
             "SNAPSHOTS_TOPIC": self.topics.snapshots,
+            "RANKING": "lstm",  # flags go before it: the engine is measured, unless the ranking is named
         }
         environment = {f"NEXTCLICK_{key}": value for key, value in settings.items()}
         flags = ("worker", "--name", name, "--start-at", "earliest", *arguments)
