@@ -8,7 +8,7 @@ from benchmarks.kept import Found, Results, newest
 from benchmarks.report import markdown, show
 
 ORDER = ("stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
-RATIOS = ("worker/forward", "worker/naive", "naive/forward")
+RATIOS = ("worker/forward", "worker/naive", "naive/forward", "nextclick/forward")
 
 
 def marks(results: Results) -> Iterator[str]:
@@ -76,7 +76,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def stream(results: Results) -> Iterator[str]:
-    """Rates and CPU per click of the three that ``bench-stream`` compares, then the agreement of its runs."""
+    """Rates and CPU per click of all that ``bench-stream`` compares, then the agreement of its runs."""
     one = newest(results, "stream")
     if one is not None:
         figures = one["figures"].items()

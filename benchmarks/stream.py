@@ -1,8 +1,9 @@
 """The whole job against an agent that only forwards the bytes, and against the naive app, in one run.
 
-All three work through the same clicks, one after the other, in alternation, with Kafka beside them on the
-same machine. The peers come in two forms, with and without 5 ms of linger; the better one counts. Ratios of
-one run mean something on a machine whose speed changes from hour to hour; rates alone do not.
+The worker comes in two forms: ordering by the encoder alone, as the naive app does, and by the served
+ranking. All work through the same clicks, one after the other, in alternation, with Kafka beside them on the
+same machine. The peers come with and without 5 ms of linger; the better one counts. Ratios of one run mean
+something on a machine whose speed changes from hour to hour; rates alone do not.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ def main() -> None:
     flags.add_argument("--clicks", type=int, default=250_000, help="how many wait for each contestant")
     flags.add_argument("--seconds", type=float, default=30, help="the longest that a contestant is watched")
     flags.add_argument("--items", type=int, default=20_000)
-    flags.add_argument("--only", nargs="+", choices=("forward", "naive", "worker"))
+    flags.add_argument("--only", nargs="+", choices=("forward", "naive", "worker", "nextclick"))
     asked = flags.parse_args()
     conditions = {
         "rounds": asked.rounds,
@@ -102,7 +103,10 @@ def _contestants(snapshot: Snapshot, graph: Path) -> Iterator[Contestant]:
             "graph": str(graph / naive.GRAPH_FILE),
         }
         yield Contestant("naive", f"naive, linger {linger_ms} ms", partial(start_peer, "naive", options))
-    yield Contestant("worker", "worker", lambda run: run.start_worker())
+    yield Contestant("worker", "worker, ranking lstm", lambda run: run.start_worker())
+    yield Contestant(
+        "nextclick", "worker, ranking nextclick", lambda run: run.start_worker("w1", "--ranking", "nextclick")
+    )
 
 
 def _measure(site: Site, contestant: Contestant, n_clicks: int, seconds: float) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         keys = ("clicks_per_s", *cpu, "rss_mb")
         middle = {key: median(run[key] for run in own) for key in keys if own[0].get(key) is not None}
         figures[what] = {"form": name} | middle
-    pairs = [("worker", "forward"), ("worker", "naive"), ("naive", "forward")]
+    pairs = [("worker", "forward"), ("worker", "naive"), ("naive", "forward"), ("nextclick", "forward")]
     ratios, by_round = {}, {}
     for above, below in pairs:
         if above in best and below in best:
@@ -155,7 +159,7 @@ def _print(report: Report) -> None:
     if last is not None:
         print(f"\nthe worker's batches: {last['clicks_per_batch']} clicks; its stages, us of time per click:")
         print_table([{"stage": stage, "us": us} for stage, us in last["stage_us_per_click"].items()])
-    for pair, wanted in (("worker/forward", 1.0), ("worker/naive", 4.0)):
+    for pair, wanted in (("worker/forward", 1.0), ("worker/naive", 4.0), ("nextclick/forward", 0.7)):
         ratio = body["ratios"].get(pair)
         held = None if ratio is None or not body["counts"] else ratio >= wanted
         report.mark(f"clicks/s, {pair.replace('/', ' ÷ ')}", f">= {wanted}", ratio, held)
