@@ -50,7 +50,7 @@ test: setup  ## All tests, on an Apache Kafka of their own
 	$(BIN)/pytest
 
 test-unit: $(STAMP)  ## The tests that need no Kafka
-	$(BIN)/pytest -m "not kafka"
+	$(BIN)/pytest -m "not kafka" --numprocesses auto
 
 faults: setup  ## Every fault of the table against real Kafka, some three hours (ARGS=--short: 30 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
