@@ -42,6 +42,8 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+OnEpoch = Callable[[int, SessionEncoder], None]
+"""Told the passes made so far and the encoder as it is, which may be asked and not changed."""
 
 
 def train(
@@ -52,6 +54,7 @@ def train(
     *,
     encoder: SessionEncoder | None = None,
     on_progress: OnProgress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> SessionEncoder:
     """Train an encoder on sessions, oldest first.
 
@@ -63,6 +66,7 @@ def train(
         encoder: where to start from, trained in place; its rows must be those of the sequences
             (`SessionEncoder.with_rows` brings an older one to a new catalogue).
         on_progress: called several times a second and at the end.
+        on_epoch: called after each pass; training goes on as if it had not been.
 
     Returns:
         The encoder, ready to serve. Torch uses as many threads as the caller has set.
@@ -75,7 +79,7 @@ def train(
         encoder = SessionEncoder(encoder_config or EncoderConfig(), n_items, config.seed)
     if encoder.n_items != n_items:
         raise TrainingError(f"the encoder knows {encoder.n_items} items, the catalogue has {n_items}")
-    return _Run(encoder, sequences, config, on_progress).train()
+    return _Run(encoder, sequences, config, on_progress, on_epoch).train()
 
 
 def continue_training(
@@ -113,6 +117,7 @@ class _Run:
         sequences: Sequences,
         config: TrainingConfig,
         on_progress: OnProgress | None,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
         known = sequences.drop_unknown(min_length=2)
         if known.n_targets == 0:
@@ -125,6 +130,7 @@ class _Run:
         self._encoder = encoder
         self._config = config
         self._on_progress = on_progress or (lambda progress: None)
+        self._on_epoch = on_epoch
         counts = np.bincount(known.rows, minlength=encoder.n_items)
         self._updater = Updater(encoder, counts, config)
 
@@ -143,6 +149,9 @@ class _Run:
                 loss, state = self._updater.update(window, state, rate)
                 update += 1
                 progress.add(epoch, int((window.targets != IDLE).sum()), loss)
+            if self._on_epoch is not None:
+                self._on_epoch(epoch, encoder.eval())
+                encoder.train()
         progress.report()
         return encoder.eval()
 

@@ -5,6 +5,7 @@ the full catalogue, ties against the method. The states are rounded as in a sess
 come from the index, and what repeats are allowed is the worker's rule.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from deploy.evaluation.replaying import replay
 from deploy.evaluation.table import replay_table, table
 from deploy.evaluation.terms import Terms, Ties, Unknown
 from deploy.progress import ProgressLine
+from deploy.settings import Settings
+from deploy.training_settings import encoder_config, training_config
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
 from streams.clickfile import Columns, read_click_file
@@ -26,8 +29,20 @@ from streams.recommender import RepeatItems
 DEFAULT_METHODS = "lstm,nextclick,popular"
 
 
-@takes_settings()
+@takes_settings(
+    "cell",
+    "units",
+    "layers",
+    "dropout_embedding",
+    "dropout_hidden",
+    "loss",
+    "negatives",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+)
 def command(
+    settings: Settings,
     output: Output,
     train: Annotated[Path, typer.Option(help="Clicks to train on: TSV, CSV, also gzipped, or Parquet.")],
     test: Annotated[Path, typer.Option(help="Clicks to foretell.")],
@@ -69,6 +84,7 @@ def command(
     """Measure Recall, MRR, NDCG and more on files of clicks, through the path that a worker serves."""
     chosen = parse_methods(methods)
     terms = Terms(k, unknown, repeat_items, ties, parse_gap(gap), parse_seeds(seeds) or (seed,))
+    terms = replace(terms, encoder=encoder_config(settings), training=training_config(settings))
     if prequential is not None and len(terms.seeds) > 1:
         raise typer.BadParameter("--prequential goes with one --seed, not with --seeds")
     if picture is not None:

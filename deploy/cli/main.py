@@ -34,6 +34,7 @@ COMMANDS = {
     "watch": "Follow the recommendations live.",
     "recommend": "Ask a snapshot what follows some items, without Kafka.",
     "evaluate": "Measure accuracy on files of clicks.",
+    "tune": "Search settings that suit a log, within a time budget.",
     "snapshots": "List, show, promote and roll back snapshots.",
     "sessions": "Show a session's record, or forget all sessions.",
     "settings": "Show every setting, its value and where it came from.",

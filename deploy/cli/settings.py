@@ -18,7 +18,8 @@ MARKDOWN_HEAD = """\
 Defaults < `nextclick.toml` in the current folder < environment variables < flags. In `nextclick.toml` a
 setting stands under its own name: `top_k = 10`. Each command takes the flags of the settings it uses; the
 flags under Kafka and `--home` go with every command, before or after its name. `nextclick settings` shows
-the values in force and where each came from.
+the values in force and where each came from. `nextclick tune` writes the searched settings of Training into
+`nextclick.toml`; `evaluate` takes those of the network and its training, with a `--seed` of its own.
 
 Written by `nextclick settings --markdown`; a test compares.
 """

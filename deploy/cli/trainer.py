@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -121,28 +121,9 @@ def _set_threads(n_threads: int) -> None:
 
 
 def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
-    from model.encoder import EncoderConfig
-    from model.training import TrainingConfig
+    from deploy.training_settings import encoder_config, training_config
     from streams.trainer import DAY_MS, TrainerPlan
 
-    encoder = {
-        "cell": settings.cell,
-        "n_units": settings.units,
-        "embedding_dim": settings.units,
-        "n_layers": settings.layers,
-        "dropout_embedding": settings.dropout_embedding,
-        "dropout_hidden": settings.dropout_hidden,
-        "context": _names(settings.click_context),
-        "context_at": _names(settings.click_context_at),
-    }
-    training = {
-        "n_epochs": settings.epochs,
-        "n_lanes": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "loss": settings.loss,
-        "n_negatives": settings.negatives,
-        "seed": settings.seed,
-    }
     return TrainerPlan(
         connection=settings.connection(),
         topics=settings.topics(),
@@ -154,18 +135,9 @@ def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
         min_sessions=settings.min_sessions,
         keep_snapshots=settings.keep_snapshots,
         history=history,
-        encoder=EncoderConfig(**_given(encoder)),
-        training=TrainingConfig(**_given(training)),
+        encoder=encoder_config(settings),
+        training=training_config(settings),
     )
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    """Names with commas between, each once."""
-    return None if text is None else tuple(dict.fromkeys(text.split(",")))
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _train_once(plan: "TrainerPlan", output: Output, stop: threading.Event) -> None:

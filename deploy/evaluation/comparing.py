@@ -63,6 +63,7 @@ def evaluate(
     """Make and measure the methods; the command's JSON object."""
     vocabulary = Vocabulary.from_clicks(train_clicks.item_ids)
     fitting = Fitting(*cut_with_ends(train_clicks, vocabulary, terms.gap_ms), vocabulary, 0, line)
+    fitting.encoder_config, fitting.training_config = terms.encoder, terms.training
     heldout = cut_sessions(test_clicks, vocabulary, terms.gap_ms)
     heldout = heldout.drop_unknown(min_length=2) if terms.unknown is Unknown.DROP else heldout.drop_short(2)
     if heldout.n_targets == 0:

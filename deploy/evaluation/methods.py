@@ -6,7 +6,7 @@ it into ``METHODS``.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Fitting:
         rows_before: of each item the row that it had before, -1 for a new one; None at the first fit.
         training: figures of the training, for those who ask for them.
         made: what was made already from the same log, by seed: nextclick stands on lstm.
+        encoder_config: the network that is trained.
+        training_config: how it is trained, with another seed.
     """
 
     sequences: Sequences
@@ -60,6 +62,12 @@ class Fitting:
     rows_before: NDArray[np.int64] | None = None
     training: dict[str, float] = field(default_factory=dict)
     made: dict[int, EncoderRanker] = field(default_factory=dict)
+    encoder_config: EncoderConfig = field(default_factory=EncoderConfig)
+    training_config: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def seeded_training(self) -> TrainingConfig:
+        """How to train with this seed."""
+        return replace(self.training_config, seed=self.seed)
 
 
 Fit = Callable[[Fitting], Ranker]
@@ -87,8 +95,8 @@ def fit_nextclick(fitting: Fitting) -> Ranker:
     order = learn_order(
         fitting.sequences,
         len(fitting.vocabulary),
-        EncoderConfig(),
-        TrainingConfig(seed=fitting.seed),
+        fitting.encoder_config,
+        fitting.seeded_training(),
         on_training=lambda progress: _show(fitting, "training without the newest", progress),
         on_order=lambda: fitting.line.show("learning the order"),
     )
@@ -124,7 +132,8 @@ def fit_lstm(fitting: Fitting) -> EncoderRanker:
     encoder = train(
         fitting.sequences,
         len(fitting.vocabulary),
-        training_config=TrainingConfig(seed=fitting.seed),
+        fitting.encoder_config,
+        fitting.seeded_training(),
         on_progress=show,
     )
     seconds = round(time.perf_counter() - began, 2)
@@ -149,7 +158,7 @@ def _continued(before: Encoder, fitting: Fitting) -> EncoderRanker:
     # A copy: the ranker that was given may still be asked.
     encoder = before.with_rows(rows_before, fitting.seed)
     older, newest = _split(fitting.sequences, fitting.n_new)
-    config = TrainingConfig(seed=fitting.seed)
+    config = fitting.seeded_training()
     encoder = continue_training(
         encoder,
         newest,

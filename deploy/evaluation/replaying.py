@@ -133,6 +133,7 @@ class _Replay:
         fitting = Fitting(
             catalogue.encode(sequences), ends_ms, vocabulary, self._terms.seeds[0], self._line, training={}
         )
+        fitting.encoder_config, fitting.training_config = self._terms.encoder, self._terms.training
         self._line.show(f"{self._name}, slice {where}")
         if not self._rankers:
             first = (fit(self._name, self._method, fitting), catalogue)

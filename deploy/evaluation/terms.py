@@ -1,10 +1,12 @@
 """The terms of a measurement: what counts as a target, what as a hit, and with which seeds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from model.encoder_config import EncoderConfig
 from model.evaluation import Ranks
 from model.metrics import ranks_against_us, ranks_for_us
+from model.training_config import TrainingConfig
 from streams.errors import NextclickError
 from streams.recommender import RepeatItems
 
@@ -43,6 +45,8 @@ class Terms:
         ties: for whom equal scores count.
         gap_ms: the pause that ends a session, None for none.
         seeds: methods that draw by chance are made with each of them.
+        encoder: the network that is trained.
+        training: how it is trained; its seed is one of the seeds.
     """
 
     k: int = 20
@@ -51,3 +55,5 @@ class Terms:
     ties: Ties = Ties.AGAINST
     gap_ms: int | None = None
     seeds: tuple[int, ...] = (0,)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
