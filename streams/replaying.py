@@ -25,7 +25,9 @@ MIN_SLEEP_S: Final = 0.001  # clicks due within it go out together
 DELIVERY_TIMEOUT_S: Final = 120.0
 MAX_UNDELIVERED: Final = 50_000  # the producer itself sets no bound to what waits in memory
 
-TimedClick = tuple[int, str, str]  # time in ms, session id, item id
+TimedClick = tuple[int, str, str] | tuple[int, str, str, str]
+"""Time in ms, session id, item id, and the kind where there is one."""
+
 Due = Callable[[int, int], float]  # number of the click from 0, its time in ms → seconds after the start
 
 
@@ -77,10 +79,13 @@ def recorded_clicks(
         )
 
     def move() -> Iterator[TimedClick]:
-        for time_ms, session_id, item_id in zip(
-            times_ms[:limit].tolist(), columns.session_ids[:limit], columns.item_ids[:limit], strict=True
-        ):
-            yield time_ms + shift_ms, session_prefix + session_id, item_id
+        rows = (times_ms[:limit].tolist(), columns.session_ids[:limit], columns.item_ids[:limit])
+        if columns.kinds is None:
+            for time_ms, session_id, item_id in zip(*rows, strict=True):
+                yield time_ms + shift_ms, session_prefix + session_id, item_id
+        else:
+            for time_ms, session_id, item_id, kind in zip(*rows, columns.kinds[:limit], strict=True):
+                yield time_ms + shift_ms, session_prefix + session_id, item_id, kind
 
     return move()
 
@@ -142,8 +147,8 @@ class Sender:
         started = now = time.monotonic()
         reported = started
         behind_s = 0.0
-        for number, (time_ms, session_id, item_id) in enumerate(clicks):
-            due_s = 0.0 if due is None else due(number, time_ms)
+        for number, click in enumerate(clicks):
+            due_s = 0.0 if due is None else due(number, click[0])
             if due_s > now - started or number % 64 == 0:
                 now = time.monotonic()
             wait_s = due_s - (now - started)
@@ -154,7 +159,7 @@ class Sender:
             if stop.is_set():
                 break
             behind_s = 0.0 if due is None else max(0.0, -wait_s)
-            self._send(time_ms, session_id, item_id)
+            self._send(*click)
             if len(self._deliveries) >= MAX_UNDELIVERED:
                 self._collect(MAX_UNDELIVERED // 2)
             if now - reported >= PROGRESS_EVERY_S:
@@ -178,12 +183,14 @@ class Sender:
             if left > 1.0 and on_progress is not None:
                 on_progress(Sent(self.n_sent, time.monotonic() - started))
 
-    def _send(self, time_ms: int, session_id: str, item_id: str) -> None:
-        click = {
+    def _send(self, time_ms: int, session_id: str, item_id: str, kind: str | None = None) -> None:
+        click: dict[str, str | int] = {
             "session_id": session_id,
             "item_id": item_id,
             "timestamp_ms": min(time_ms, time.time_ns() // 1_000_000),
         }
+        if kind is not None:
+            click["kind"] = kind
         value = msgspec.json.encode(click)
         self._deliveries.append(self._producer.send(self._topic, key=session_id.encode(), value=value))
         self.n_sent += 1

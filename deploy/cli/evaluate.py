@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.options import Output, takes_settings
+from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.evaluation.comparing import evaluate
 from deploy.evaluation.methods import METHODS
 from deploy.evaluation.picture import check_can_draw, draw_comparison, draw_replay
@@ -29,18 +29,7 @@ from streams.recommender import RepeatItems
 DEFAULT_METHODS = "lstm,nextclick,popular"
 
 
-@takes_settings(
-    "cell",
-    "units",
-    "layers",
-    "dropout_embedding",
-    "dropout_hidden",
-    "loss",
-    "negatives",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-)
+@takes_settings(*TRAINED)
 def command(
     settings: Settings,
     output: Output,
@@ -80,6 +69,9 @@ def command(
     session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
     item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "ItemId",
     time_column: Annotated[str, typer.Option(help="Column of the time.")] = "Time",
+    kind_column: Annotated[
+        str | None, typer.Option(help="Column of the kind of click; without one all are of one kind.")
+    ] = None,
 ) -> None:
     """Measure Recall, MRR, NDCG and more on files of clicks, through the path that a worker serves."""
     chosen = parse_methods(methods)
@@ -89,7 +81,7 @@ def command(
         raise typer.BadParameter("--prequential goes with one --seed, not with --seeds")
     if picture is not None:
         check_can_draw(picture)
-    columns = Columns(session_column, item_column, time_column)
+    columns = Columns(session_column, item_column, time_column, kind_column)
     set_model_threads(threads)
     set_index_threads(threads)
     with ProgressLine() as line:

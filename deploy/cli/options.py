@@ -38,6 +38,22 @@ SHARED = (
 )
 """The settings that every command takes as flags."""
 
+TRAINED = (
+    "cell",
+    "units",
+    "layers",
+    "dropout_embedding",
+    "dropout_hidden",
+    "click_context",
+    "click_context_at",
+    "loss",
+    "negatives",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+)
+"""What the trainer trains by, and so what evaluate measures."""
+
 _FILLED_IN = ("settings", "origins", "output")
 
 

@@ -38,6 +38,9 @@ def command(
     session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
     item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "ItemId",
     time_column: Annotated[str, typer.Option(help="Column of the time.")] = "Time",
+    kind_column: Annotated[
+        str | None, typer.Option(help="Column of the kind of click, sent along; none unless given.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Send only so many clicks.")] = None,
 ) -> None:
     """Feed a file of clicks into Kafka, in order of time, rows of one time in the order of the file.
@@ -50,7 +53,7 @@ def command(
     if speed is not None and not 0 < speed < math.inf:
         raise typer.BadParameter(f"--speed is {speed}, it must be above 0")
     start_ms = None if start is None else parse_start(start)
-    clicks = read_click_file(file, Columns(session_column, item_column, time_column))
+    clicks = read_click_file(file, Columns(session_column, item_column, time_column, kind_column))
     timed = recorded_clicks(clicks, start_ms=start_ms, session_prefix=session_prefix, limit=limit)
     due: Due | None = None
     if speed is not None:

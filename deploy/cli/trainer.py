@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from deploy.cli.options import Output, takes_settings
+from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
@@ -42,18 +42,7 @@ _log = logging.getLogger(__name__)
     "window_days",
     "min_clicks",
     "min_sessions",
-    "cell",
-    "units",
-    "layers",
-    "dropout_embedding",
-    "dropout_hidden",
-    "click_context",
-    "click_context_at",
-    "loss",
-    "negatives",
-    "epochs",
-    "batch_size",
-    "learning_rate",
+    *TRAINED,
     "seed",
 )
 def command(

@@ -62,9 +62,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Make and measure the methods; the command's JSON object."""
     vocabulary = Vocabulary.from_clicks(train_clicks.item_ids)
-    fitting = Fitting(*cut_with_ends(train_clicks, vocabulary, terms.gap_ms), vocabulary, 0, line)
-    fitting.encoder_config, fitting.training_config = terms.encoder, terms.training
-    heldout = cut_sessions(test_clicks, vocabulary, terms.gap_ms)
+    coder = terms.coder(train_clicks)
+    fitting = Fitting(*cut_with_ends(train_clicks, vocabulary, terms.gap_ms, coder), vocabulary, 0, line)
+    fitting.encoder_config, fitting.training_config = terms.encoder_for(coder), terms.training
+    heldout = cut_sessions(test_clicks, vocabulary, terms.gap_ms, coder)
     heldout = heldout.drop_unknown(min_length=2) if terms.unknown is Unknown.DROP else heldout.drop_short(2)
     if heldout.n_targets == 0:
         raise EvaluationError("the test file holds no session with two clicks on items of the train file")

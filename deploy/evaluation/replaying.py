@@ -16,6 +16,7 @@ from deploy.evaluation.comparing import Means, add_certainty, fit, mean
 from deploy.evaluation.methods import METHODS, Fitting, Method
 from deploy.evaluation.terms import EvaluationError, Terms, Unknown
 from deploy.progress import ProgressLine
+from model.encoder_config import EncoderConfig
 from model.evaluation import Measurement, measure
 from model.metrics import Accuracy
 from model.prequential import Catalogue, Slice, Stream
@@ -34,6 +35,7 @@ class History:
     """All that happens, in rows of a vocabulary of all items; more of it is known at every slice."""
 
     items: Vocabulary
+    encoder: EncoderConfig
     past: Sequences
     past_ends_ms: NDArray[np.int64]
     stream: Stream
@@ -45,11 +47,12 @@ class History:
         if terms.unknown is Unknown.MISS:
             ids = np.concatenate([ids, test_clicks.item_ids])
         items = Vocabulary.from_clicks(ids)
-        past, past_ends_ms = cut_with_ends(train_clicks, items, terms.gap_ms)
-        stream = Stream(*cut_with_times(test_clicks, items, terms.gap_ms)).drop_unknown().drop_short(2)
+        coder = terms.coder(train_clicks)
+        past, past_ends_ms = cut_with_ends(train_clicks, items, terms.gap_ms, coder)
+        stream = Stream(*cut_with_times(test_clicks, items, terms.gap_ms, coder)).drop_unknown().drop_short(2)
         if stream.sequences.n_targets == 0:
             raise EvaluationError("the test file holds no session with two clicks on items of the train file")
-        return cls(items, past, past_ends_ms, stream)
+        return cls(items, terms.encoder_for(coder), past, past_ends_ms, stream)
 
     def until(self, n_ended: int) -> tuple[Sequences, NDArray[np.int64]]:
         """The past and the first sessions of the stream, and when each ended."""
@@ -133,7 +136,7 @@ class _Replay:
         fitting = Fitting(
             catalogue.encode(sequences), ends_ms, vocabulary, self._terms.seeds[0], self._line, training={}
         )
-        fitting.encoder_config, fitting.training_config = self._terms.encoder, self._terms.training
+        fitting.encoder_config, fitting.training_config = history.encoder, self._terms.training
         self._line.show(f"{self._name}, slice {where}")
         if not self._rankers:
             first = (fit(self._name, self._method, fitting), catalogue)

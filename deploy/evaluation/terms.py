@@ -1,12 +1,14 @@
 """The terms of a measurement: what counts as a target, what as a hit, and with which seeds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from model.encoder_config import EncoderConfig
+from model.encoder_context import ContextCoder
 from model.evaluation import Ranks
 from model.metrics import ranks_against_us, ranks_for_us
 from model.training_config import TrainingConfig
+from streams.clickfile import ClickColumns
 from streams.errors import NextclickError
 from streams.recommender import RepeatItems
 
@@ -57,3 +59,11 @@ class Terms:
     seeds: tuple[int, ...] = (0,)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def coder(self, train_clicks: ClickColumns) -> ContextCoder | None:
+        """What makes the context's codes, by the kinds of the train file; None where no context is used."""
+        return ContextCoder.fit(train_clicks.each_kind()) if self.encoder.context else None
+
+    def encoder_for(self, coder: ContextCoder | None) -> EncoderConfig:
+        """The network with a code for each of the coder's kinds."""
+        return self.encoder if coder is None else replace(self.encoder, kinds=coder.kinds)

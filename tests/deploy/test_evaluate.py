@@ -17,6 +17,7 @@ from model.sequences import Sequences
 from tests.model.markov import markov_sessions
 
 HEADER = "SessionId\tItemId\tTime\n"
+SMALL = ("--units", "24", "--epochs", "2", "--learning-rate", "0.03")
 
 
 def write_clicks(path: Path, sequences: Sequences, begin_s: int = 1_400_000_000) -> Path:
@@ -53,7 +54,7 @@ def evaluate(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
 def test_measures_the_methods_and_prints_one_object(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = evaluate(capsys, "--train", files[0], "--test", files[1])
+    result = evaluate(capsys, "--train", files[0], "--test", files[1], *SMALL)
     assert {"targets", "sessions", "items", "methods", "comparisons", "training"} <= set(result)
     assert result["targets"] == 40 * 5 - 8 - 40
     lstm, popular = result["methods"]["lstm"], result["methods"]["popular"]
@@ -192,7 +193,8 @@ def test_figures_come_with_intervals_and_a_paired_test(
 
 
 def test_seeds_give_mean_and_worst(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--train", files[0], "--test", files[1], "--methods", "lstm,popular")
+    arguments: tuple[str, ...] = ("--train", files[0], "--test", files[1], "--methods", "lstm,popular")
+    arguments = (*arguments, "--units", "8", "--epochs", "1")  # nothing here is about what they learn
     several = evaluate(capsys, *arguments, "--seeds", "1,2")["methods"]
     one = evaluate(capsys, *arguments, "--seed", "2")["methods"]
     lstm = several["lstm"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.test_evaluate import evaluate, write_clicks
+from tests.deploy.test_evaluate import SMALL, evaluate, write_clicks
 from tests.model.markov import markov_sessions
 
 
@@ -21,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_the_order_is_learnt_and_the_lstm_is_the_same_one(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--train", files[0], "--test", files[1])
+    flags = ("--train", files[0], "--test", files[1], *SMALL)
     both = evaluate(capsys, *flags, "--methods", "nextclick,lstm")["methods"]
     alone = evaluate(capsys, *flags, "--methods", "lstm")["methods"]
     assert both["lstm"]["repeat_items"] == alone["lstm"]["repeat_items"]
@@ -34,7 +34,7 @@ def test_where_no_order_can_be_learnt_the_lstm_s_is_served(
     tmp_path: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = write_clicks(tmp_path / "small.tsv.gz", markov_sessions(100, 80, 0.2, length=6))
-    flags = ("--train", str(small), "--test", files[1], "--methods", "nextclick,lstm")
+    flags = ("--train", str(small), "--test", files[1], "--methods", "nextclick,lstm", *SMALL)
     found = evaluate(capsys, *flags)["methods"]
     assert found["nextclick"]["repeat_items"] == found["lstm"]["repeat_items"]
 
@@ -42,7 +42,17 @@ def test_where_no_order_can_be_learnt_the_lstm_s_is_served(
 def test_links_and_encoder_learn_on_in_a_replay(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("--train", files[0], "--test", files[1], "--methods", "nextclick", "--prequential", "3")
+    arguments = (
+        "--train",
+        files[0],
+        "--test",
+        files[1],
+        "--methods",
+        "nextclick",
+        "--prequential",
+        "3",
+        *SMALL,
+    )
     figures = evaluate(capsys, *arguments)["methods"]["nextclick"]
     assert len(figures["learn_seconds"]) == 2
     assert figures["learning"]["recall@20"] > 0.8

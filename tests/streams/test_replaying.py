@@ -105,6 +105,15 @@ def test_a_click_carries_its_fields_and_its_session_as_the_key() -> None:
     assert value == {"session_id": "s0", "item_id": "i0", "timestamp_ms": START_MS}
 
 
+def test_the_kind_goes_along_where_the_file_has_one() -> None:
+    plain = columns([START_MS, START_MS + 1])
+    kinds = np.array(["view", "buy"], dtype=object)
+    with_kinds = ClickColumns(plain.session_ids, plain.item_ids, plain.time_ms, kinds)
+    recorder = Recorder()
+    Sender(recorder, "clicks").run(recorded_clicks(with_kinds), None, threading.Event(), None)
+    assert [value["kind"] for _, _, value in recorder.records] == ["view", "buy"]
+
+
 def test_nobody_clicks_in_the_future() -> None:
     recorder = Recorder()
     before_ms = int(time.time() * 1000)
