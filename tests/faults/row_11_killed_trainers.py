@@ -114,4 +114,5 @@ ROW = Row(
     "trainer killed -9 at each stage of publishing",
     "workers unaffected; the next run cleans up; never a half-published folder",
     run,
+    quick=False,  # the trainer's own tests kill it as well
 )

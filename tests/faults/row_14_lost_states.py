@@ -246,4 +246,5 @@ ROW = Row(
     "local database deleted or damaged; changelog emptied, deleted or with garbage in it; clicks recreated",
     "rebuilt from what is left; or a clear refusal within 60 s and a documented way on",
     run,
+    quick=False,  # forty seconds, most of them waiting for restarts
 )
