@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.backlog import make_backlog
-from benchmarks.latency import WARM_UP_S, exchange, waited_ms
+from benchmarks.exchange import WARM_UP_S, exchange, waited_ms
 from benchmarks.machine import load
 from benchmarks.meter import watch
 from benchmarks.report import Report, Say, command, parser, print_table, say

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Int64Array
+from model.arrays import Float32Array, Int64Array
 from model.blend import BlendedRanking
 from model.encoder_protocol import Encoder
-from model.ranking import ANSWERS_AT_ONCE, Answers, PopularRanker, Search, states_after_clicks
+from model.ranking import EncoderRanker, Search
 from model.sequences import UNKNOWN, Sequences
 
 REMEMBERED_ITEMS = 20
 """How many of a session's last items a worker remembers."""
 
 
-class BlendRanker:
+class BlendRanker(EncoderRanker):
     """What a worker serves from a snapshot with a blend."""
 
     def __init__(
@@ -29,24 +27,14 @@ class BlendRanker:
         state_dtype: npt.DTypeLike = np.float16,
     ) -> None:
         """Take the parts; see `model.ranking.EncoderRanker`."""
-        self.encoder = encoder
+        super().__init__(encoder, search, counts, state_dtype)
         self.ranking = ranking
-        self._search = search
-        self._popular = PopularRanker(counts)
-        self._state_dtype = state_dtype
 
-    def answers(self, sequences: Sequences, n_candidates: int) -> Iterator[Answers]:
-        """See `model.ranking.Ranker`."""
-        for clicks, states, known in states_after_clicks(self.encoder, sequences, self._state_dtype):
-            for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
-                part = slice(begin, begin + ANSWERS_AT_ONCE)
-                recent = recent_rows(sequences, clicks[part])
-                queries = self.encoder.queries(states[part])
-                scores, rows = self.ranking.find(self._search, queries, recent, n_candidates)
-                unknown = ~known[part]
-                if unknown.any():
-                    scores[unknown], rows[unknown] = self._popular.best(n_candidates)
-                yield Answers(clicks[part], scores, rows)
+    def best(
+        self, sequences: Sequences, clicks: Int64Array, queries: Float32Array, n: int
+    ) -> tuple[Float32Array, Int64Array]:
+        """See `model.ranking.EncoderRanker`; the sessions' last items bring candidates, too."""
+        return self.ranking.find(self.search, queries, recent_rows(sequences, clicks), n)
 
 
 def recent_rows(sequences: Sequences, clicks: Int64Array) -> Int64Array:

@@ -23,8 +23,6 @@ from model.encoder_protocol import Encoder
 from model.ranking import Search, states_after_clicks
 from model.sequences import Sequences
 
-HELD_OUT_SHARE: Final = 0.1
-"""The newest share of the sessions: what the blend learns from."""
 FEWEST_CLICKS: Final = 200
 """From fewer clicks no order is learnt that is better than the encoder's own."""
 MOST_CLICKS: Final = 20_000

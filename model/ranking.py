@@ -68,12 +68,18 @@ class EncoderRanker:
         for clicks, states, known in states_after_clicks(self.encoder, sequences, self._state_dtype):
             for begin in range(0, len(clicks), ANSWERS_AT_ONCE):
                 part = slice(begin, begin + ANSWERS_AT_ONCE)
-                scores, rows = self.search(self.encoder.queries(states[part]), n_candidates)
+                queries = self.encoder.queries(states[part])
+                scores, rows = self.best(sequences, clicks[part], queries, n_candidates)
                 unknown = ~known[part]
                 if unknown.any():
-                    popular = self._popular.best(n_candidates)
-                    scores[unknown], rows[unknown] = popular
+                    scores[unknown], rows[unknown] = self._popular.best(n_candidates)
                 yield Answers(clicks[part], scores, rows)
+
+    def best(
+        self, sequences: Sequences, clicks: Int64Array, queries: Float32Array, n: int
+    ) -> tuple[Float32Array, Int64Array]:
+        """Scores and rows after clicks whose queries are these, best first; (n_clicks, n) each."""
+        return self.search(queries, n)
 
 
 class PopularRanker:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.latency import latencies_ms
+from benchmarks.exchange import latencies_ms
 from benchmarks.running import BenchmarkError
 
 # Clicks due at 0, 1, 2 and 3 s; the second was sent late, and counts from when it was due.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.latency import WARM_UP_S
+from benchmarks.exchange import WARM_UP_S
 from benchmarks.running import BenchmarkError
 from benchmarks.swap import REBUILDING_S, Swaps, summary
 
