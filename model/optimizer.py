@@ -42,16 +42,20 @@ class Adagrad:
     ) -> None:
         """Make one step; see `Optimizer.update`."""
         with torch.no_grad():
-            _, accumulator, velocity = self._memory.setdefault(
-                id(parameter), (parameter, torch.zeros_like(parameter), torch.zeros_like(parameter))
-            )
-            a, v = (accumulator, velocity) if rows is None else (accumulator[rows], velocity[rows])
+            if id(parameter) not in self._memory:
+                fresh = (parameter, torch.zeros_like(parameter), torch.zeros_like(parameter))
+                self._memory[id(parameter)] = fresh
+            _, accumulator, velocity = self._memory[id(parameter)]
+            a, v = accumulator, velocity
+            if rows is not None:
+                a, v = accumulator.index_select(0, rows), velocity.index_select(0, rows)
             a.addcmul_(gradient, gradient)
             v.mul_(self._momentum).addcdiv_(gradient, (a + self._epsilon).sqrt_(), value=-learning_rate)
             if rows is None:
                 parameter.add_(v)
                 return
-            accumulator[rows], velocity[rows] = a, v
+            accumulator.index_copy_(0, rows, a)
+            velocity.index_copy_(0, rows, v)
             parameter.index_add_(0, rows, v)
 
 
@@ -69,18 +73,27 @@ class Adam:
     ) -> None:
         """Make one step; see `Optimizer.update`."""
         with torch.no_grad():
-            _, first, second, steps = self._memory.setdefault(id(parameter), _fresh_averages(parameter, rows))
-            m, v, n = (first, second, steps) if rows is None else (first[rows], second[rows], steps[rows])
+            if (
+                id(parameter) not in self._memory
+            ):  # no setdefault: that would fill two new tables at every step
+                self._memory[id(parameter)] = _fresh_averages(parameter, rows)
+            memory = self._memory[id(parameter)]
+            m, v, n = kept = (
+                memory[1:] if rows is None else tuple(t.index_select(0, rows) for t in memory[1:])
+            )
             n += 1
             m.lerp_(gradient, 1.0 - self._beta1)
             v.mul_(self._beta2).addcmul_(gradient, gradient, value=1.0 - self._beta2)
-            size = learning_rate / (1.0 - self._beta1**n)
-            change = m / (v / (1.0 - self._beta2**n)).sqrt_().add_(self._epsilon) * size
+            # m / (1 − β₁ⁿ) over √(v / (1 − β₂ⁿ)) + ε; the corrections, few numbers, are put together first.
+            root = (1.0 - self._beta2**n).sqrt_()
+            size = learning_rate * root / (1.0 - self._beta1**n)
+            deviation = v.sqrt().add_(root * self._epsilon)
             if rows is None:
-                parameter.sub_(change)
+                parameter.addcdiv_(m, deviation, value=-float(size))
                 return
-            first[rows], second[rows], steps[rows] = m, v, n
-            parameter.index_add_(0, rows, change, alpha=-1.0)
+            for table, part in zip(memory[1:], kept, strict=True):
+                table.index_copy_(0, rows, part)
+            parameter.index_add_(0, rows, m.mul_(size).div_(deviation), alpha=-1.0)
 
 
 def _fresh_averages(parameter: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -102,7 +102,7 @@ class Updater:
             clicked = torch.stack([inputs, targets])
             rows, places = torch.unique(torch.cat([clicked.flatten(), drawn]), return_inverse=True)
             inputs, targets = places[: clicked.numel()].view_as(clicked).unbind(0)
-            leaves = [(p, p.detach()[rows].requires_grad_()) for p in parameters]
+            leaves = [(p, p.detach().index_select(0, rows).requires_grad_()) for p in parameters]
         read = [leaf for _, leaf in leaves]
         bias = None if encoder.bias is None else read[-1]
         return _Candidates(rows, read[:n_tables], bias, leaves, inputs, targets)

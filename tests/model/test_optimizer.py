@@ -58,6 +58,14 @@ def test_a_row_seen_late_begins_as_the_others_did(optimizer: Optimizer) -> None:
     assert table[1].item() == pytest.approx(-0.01, rel=1e-3)
 
 
+def test_averages_are_made_once(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that allocated as much as the whole table would cost more with every item."""
+    table, rows = torch.zeros(6, 3), torch.tensor([1, 4])
+    optimizer.update(table, torch.ones(2, 3), 0.1, rows)
+    monkeypatch.setattr(torch, "zeros_like", None)
+    optimizer.update(table, torch.ones(2, 3), 0.1, rows)
+
+
 def test_works_on_vectors_and_scalars(optimizer: Optimizer) -> None:
     for parameter in (torch.ones(3), torch.tensor(1.0)):
         optimizer.update(parameter, torch.ones_like(parameter), 0.1)
