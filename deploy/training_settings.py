@@ -25,6 +25,13 @@ def encoder_config(settings: Settings) -> EncoderConfig:
     return EncoderConfig(**_given(values))
 
 
+def unread_kinds(encoder: EncoderConfig, kind_column: str | None) -> str | None:
+    """What to tell where the context uses the kind of a click, and a file's kinds are not read."""
+    if "kind" not in encoder.context or kind_column is not None:
+        return None
+    return "click_context uses the kind of a click, and without --kind-column all are of one kind"
+
+
 def training_config(settings: Settings) -> TrainingConfig:
     """How it is trained."""
     values = {

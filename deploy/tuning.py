@@ -50,11 +50,12 @@ class _Pruned(Exception):
 
 
 class Split(NamedTuple):
-    """The older sessions and the newest, in rows of the older ones' items."""
+    """The older sessions and the newest, in rows of the older ones' items; the kinds that have a code."""
 
     older: Sequences
     newest: Sequences
     n_items: int
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Found:
 OnTrial = Callable[[int, Progress, Found], None]
 
 
-def split_by_time(sequences: Sequences) -> Split:
+def split_by_time(sequences: Sequences, kinds: tuple[str, ...] = ()) -> Split:
     """Hold out the newest tenth of the sessions; their items that the others never clicked are dropped.
 
     Where the newest hold more than ``MAX_TARGETS`` clicks to foretell, every n-th session stands for them.
@@ -109,17 +110,13 @@ def split_by_time(sequences: Sequences) -> Split:
         newest = newest.take(np.arange(0, len(newest), every))
     if older.n_targets == 0 or newest.n_targets == 0:
         raise TuningError("too few clicks: older and newest sessions must hold two clicks on common items")
-    return Split(older, newest, n_items)
+    return Split(older, newest, n_items, kinds)
 
 
 def search(
     split: Split, settings: Settings, seconds: float, stop: threading.Event, on_trial: OnTrial
 ) -> Found:
     """Try settings until the time is over or ``stop`` is set; gives what was found until then."""
-    if settings.click_context:
-        raise TuningError(
-            f"click_context = {settings.click_context}: context cannot be searched with; unset it"
-        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = settings.seed or 0
     study = optuna.create_study(
@@ -187,7 +184,7 @@ class _Attempt:
         train(
             split.older,
             split.n_items,
-            encoder_config(own),
+            replace(encoder_config(own), kinds=split.kinds),
             config,
             on_progress=self._go_on,
             on_epoch=measure,

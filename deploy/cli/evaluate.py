@@ -20,7 +20,7 @@ from deploy.evaluation.table import replay_table, table
 from deploy.evaluation.terms import Terms, Ties, Unknown
 from deploy.progress import ProgressLine
 from deploy.settings import Settings
-from deploy.training_settings import encoder_config, training_config
+from deploy.training_settings import encoder_config, training_config, unread_kinds
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
 from streams.clickfile import Columns, read_click_file
@@ -62,6 +62,9 @@ def command(
             min=2, metavar="N", help="Foretell the test file in N slices, learning from each before the next."
         ),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Also score every item, which tells what the index loses.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Also draw the figures into this file: .png, .svg or .pdf.")
     ] = None,
@@ -76,9 +79,13 @@ def command(
     """Measure Recall, MRR, NDCG and more on files of clicks, through the path that a worker serves."""
     chosen = parse_methods(methods)
     terms = Terms(k, unknown, repeat_items, ties, parse_gap(gap), parse_seeds(seeds) or (seed,))
-    terms = replace(terms, encoder=encoder_config(settings), training=training_config(settings))
+    terms = replace(terms, encoder=encoder_config(settings), training=training_config(settings), exact=exact)
+    if warning := unread_kinds(terms.encoder, kind_column):
+        output.warn(warning)
     if prequential is not None and len(terms.seeds) > 1:
         raise typer.BadParameter("--prequential goes with one --seed, not with --seeds")
+    if prequential is not None and exact:
+        raise typer.BadParameter("--exact goes without --prequential")
     if picture is not None:
         check_can_draw(picture)
     columns = Columns(session_column, item_column, time_column, kind_column)

@@ -67,6 +67,10 @@ class Output:
         """Print a line for people; with --json it goes to stderr."""
         print(line, file=sys.stderr if self.json else sys.stdout, flush=True)
 
+    def warn(self, line: str) -> None:
+        """Print a warning on stderr."""
+        print(f"nextclick: warning: {line}", file=sys.stderr, flush=True)
+
     def result(self, result: dict[str, Any]) -> None:
         """Print the command's one object; without --json nothing."""
         if self.json:

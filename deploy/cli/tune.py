@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from model.training import Progress
 
 
-@takes_settings("session_gap_minutes", "layers", "loss", "negatives", "seed")
+@takes_settings(
+    "session_gap_minutes", "layers", "click_context", "click_context_at", "loss", "negatives", "seed"
+)
 def command(
     settings: Settings,
     output: Output,
@@ -36,27 +38,37 @@ def command(
     session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
     item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "ItemId",
     time_column: Annotated[str, typer.Option(help="Column of the time.")] = "Time",
+    kind_column: Annotated[
+        str | None, typer.Option(help="Column of the kind of click; without one all are of one kind.")
+    ] = None,
 ) -> None:
     """Search settings of the training that suit a log, within a time budget; Ctrl-C keeps the best so far."""
     if find_spec("optuna") is None:
         raise NextclickError("nextclick tune needs Optuna: pip install 'nextclick[tune]'")
     if not out.absolute().parent.is_dir():
         raise NextclickError(f"--out is {out}: there is no folder {out.parent}")
+    from deploy.training_settings import encoder_config, unread_kinds
     from deploy.tuning import search, split_by_time, write_settings
     from index.approximate import set_threads as set_index_threads
+    from model.encoder_context import ContextCoder
     from model.threads import set_threads as set_model_threads
     from model.vocabulary import Vocabulary
     from streams.clickfile import Columns, read_click_file
     from streams.sequencing import cut_sessions
 
+    encoder = encoder_config(settings)
+    if warning := unread_kinds(encoder, kind_column):
+        output.warn(warning)
     set_model_threads(threads)
     set_index_threads(threads)
     with stop_on_signals() as stop, ProgressLine() as line:
         line.show("reading clicks")
-        clicks = read_click_file(train, Columns(session_column, item_column, time_column))
+        clicks = read_click_file(train, Columns(session_column, item_column, time_column, kind_column))
         vocabulary = Vocabulary.from_clicks(clicks.item_ids)
         gap_ms = int(settings.session_gap_minutes * 60_000)
-        split = split_by_time(cut_sessions(clicks, vocabulary, gap_ms))
+        coder = ContextCoder.fit(clicks.each_kind()) if encoder.context else None
+        sessions = cut_sessions(clicks, vocabulary, gap_ms, coder)
+        split = split_by_time(sessions, () if coder is None else coder.kinds)
         shown = _Shown(line, minutes * 60)
         found = search(split, settings, minutes * 60, stop, shown.show)
     if found.first is None or found.best is None:

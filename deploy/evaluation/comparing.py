@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.evaluation.methods import METHODS, Fitting, Method
+from deploy.evaluation.methods import METHODS, Fitting, Method, scoring_all
 from deploy.evaluation.terms import EvaluationError, Terms, Unknown
 from deploy.progress import ProgressLine
 from model.bootstrap import compare, draw_means, interval
@@ -37,10 +37,14 @@ DIGITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One method made with one seed, and what it achieved under every rule of repeats."""
+    """One method made with one seed, and what it achieved under every rule of repeats.
+
+    ``exact`` is what it would have with every item scored, where that was asked for and it has an index.
+    """
 
     seed: int
     found: dict[str, Measurement]
+    exact: Measurement | None
     training: dict[str, float]
     seconds: float
 
@@ -115,8 +119,20 @@ def _runs(name: str, fitting: Fitting, heldout: Sequences, terms: Terms) -> list
             n_items=len(fitting.vocabulary),
             on_progress=partial(fitting.line.show, what, total=heldout.n_targets),
         )
-        runs.append(Run(seed, found, own.training, time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        exact = _measure_exactly(ranker, heldout, terms, fitting.line) if terms.exact else None
+        runs.append(Run(seed, found, exact, own.training, seconds))
     return runs
+
+
+def _measure_exactly(
+    ranker: Ranker, heldout: Sequences, terms: Terms, line: ProgressLine
+) -> Measurement | None:
+    exact, rule = scoring_all(ranker), terms.repeat_items.value
+    if exact is None:
+        return None
+    show = partial(line.show, "scoring every item", total=heldout.n_targets)
+    return measure(exact, heldout, terms.k, (rule,), terms.ties.ranks, on_progress=show)[rule]
 
 
 def _figures(runs: list[Run], heldout: Sequences, vocabulary: Vocabulary, terms: Terms) -> dict[str, Any]:
@@ -140,12 +156,21 @@ def _figures(runs: list[Run], heldout: Sequences, vocabulary: Vocabulary, terms:
     figures["repeat_items"] = {
         rule: mean([run.found[rule].accuracy() for run in runs]) for rule in runs[0].found
     }
+    exact = [run.exact.accuracy() for run in runs if run.exact is not None]
+    if exact:
+        figures["exact"] = _beside_exact(figures, mean(exact))
     figures["seconds"] = round(float(np.mean([run.seconds for run in runs])), 2)
     if runs[0].training:
         figures["training"] = {
             name: round(float(np.mean([run.training[name] for run in runs])), 2) for name in runs[0].training
         }
     return figures
+
+
+def _beside_exact(served: dict[str, float], exact: dict[str, float]) -> dict[str, Any]:
+    """What scoring every item gives, and which share of it the index loses."""
+    loss = {name: 1 - served[name] / value if value else 0.0 for name, value in exact.items()}
+    return {**exact, "loss": _rounded(loss)}
 
 
 def add_certainty(

@@ -4,6 +4,7 @@ A method is anything that gives a `Ranker`: for every click the best items with 
 it into ``METHODS``.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from deploy.progress import ProgressLine
 from index.build import build_index
+from index.exact import ExactIndex
 from model.blend import BlendedRanking
 from model.blend_memory import ItemMemory
 from model.blend_ranker import BlendRanker
@@ -92,15 +94,16 @@ class Method:
 def fit_nextclick(fitting: Fitting) -> Ranker:
     """The ranking as it is served: the LSTM's nearest items and what the links bring, in a learnt order."""
     encoded = fit_lstm(fitting)
+    sessions = fitting.sequences.drop_short(2)  # as a trainer does
     order = learn_order(
-        fitting.sequences,
+        sessions,
         len(fitting.vocabulary),
         fitting.encoder_config,
         fitting.seeded_training(),
         on_training=lambda progress: _show(fitting, "training without the newest", progress),
         on_order=lambda: fitting.line.show("learning the order"),
     )
-    ranking = order.ranking(fitting.sequences)
+    ranking = order.ranking(sessions)
     return encoded if ranking is None else _blended(encoded, ranking, fitting)
 
 
@@ -173,6 +176,15 @@ def _served(encoder: SessionEncoder, fitting: Fitting) -> EncoderRanker:
     fitting.line.show("building the index")
     index = build_index(encoder.item_vectors(), sample_queries(encoder, fitting.sequences))
     return EncoderRanker(encoder, index.search, fitting.vocabulary.counts, STATE_DTYPE)
+
+
+def scoring_all(ranker: Ranker) -> Ranker | None:
+    """The same ranking with every item scored in place of the index; None of a method that has no index."""
+    if not isinstance(ranker, EncoderRanker):
+        return None
+    exact = copy.copy(ranker)
+    exact.search = ExactIndex(ranker.encoder.item_vectors()).search
+    return exact
 
 
 def _show(fitting: Fitting, what: str, progress: Progress) -> None:

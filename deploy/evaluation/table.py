@@ -29,6 +29,10 @@ def table(result: dict[str, Any], terms: Terms) -> Iterator[str]:
     targets = ["targets", *(f"{group['targets']:,}" for group in groups.values())]
     rows = _pair_rows(methods, "by_session_length", k, list(groups))
     yield from _aligned([rows[0], targets, *rows[1:]])
+    if exact := _exact_rows(methods, k):
+        yield ""
+        yield f"Recall@{k} / MRR@{k} with every item scored, and the share of it that the index loses"
+        yield from _aligned(exact)
     if comparisons := _against_first(result, k):
         yield ""
         yield from _aligned(comparisons)
@@ -57,6 +61,17 @@ def _pair_rows(methods: dict[str, Any], part: str, k: int, groups: list[str]) ->
     for name, figures in methods.items():
         own = [figures[part][group] for group in groups]
         rows.append([name, *(f"{group[f'recall@{k}']:.4f} / {group[f'mrr@{k}']:.4f}" for group in own)])
+    return rows
+
+
+def _exact_rows(methods: dict[str, Any], k: int) -> list[list[str]]:
+    """What the index costs; of the methods that have one, where it was asked for."""
+    rows = []
+    for name, figures in methods.items():
+        if exact := figures.get("exact"):
+            pair = [f"{exact[f'{metric}@{k}']:.4f}" for metric in ("recall", "mrr")]
+            lost = [f"{exact['loss'][f'{metric}@{k}']:+.2%}" for metric in ("recall", "mrr")]
+            rows.append([name, " / ".join(pair), " / ".join(lost)])
     return rows
 
 

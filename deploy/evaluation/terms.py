@@ -47,6 +47,7 @@ class Terms:
         ties: for whom equal scores count.
         gap_ms: the pause that ends a session, None for none.
         seeds: methods that draw by chance are made with each of them.
+        exact: measure what the index finds beside what scoring every item would.
         encoder: the network that is trained.
         training: how it is trained; its seed is one of the seeds.
     """
@@ -57,6 +58,7 @@ class Terms:
     ties: Ties = Ties.AGAINST
     gap_ms: int | None = None
     seeds: tuple[int, ...] = (0,)
+    exact: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 

@@ -13,6 +13,8 @@ import typer
 
 from deploy.cli.evaluate import parse_gap, parse_methods, parse_seeds
 from deploy.cli.main import run
+from deploy.evaluation import methods
+from index.exact import ExactIndex
 from model.sequences import Sequences
 from tests.model.markov import markov_sessions
 
@@ -63,6 +65,28 @@ def test_measures_the_methods_and_prints_one_object(
     assert set(lstm["repeat_items"]) == {"all", "not-last", "none"}
     assert lstm["repeat_items"]["all"] == {name: lstm[name] for name in ("recall@20", "mrr@20", "ndcg@20")}
     assert set(result["training"]) == {"clicks_per_s", "seconds"}
+
+
+def test_what_the_index_loses_is_told_where_it_is_asked_for(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--train", files[0], "--test", files[1], "--methods", "lstm,popular", *SMALL)
+    exact = evaluate(capsys, *arguments, "--exact")["methods"]["lstm"]["exact"]
+    assert exact["loss"] == {
+        "recall@20": 0.0,
+        "mrr@20": 0.0,
+        "ndcg@20": 0.0,
+    }  # so small a catalogue is scored
+    # An index that finds the farthest items in place of the nearest:
+    monkeypatch.setattr(methods, "build_index", lambda vectors, queries: ExactIndex(-vectors))
+    found = evaluate(capsys, *arguments, "--exact")["methods"]
+    assert {name: found["lstm"]["exact"][name] for name in exact if name != "loss"} == {
+        name: exact[name] for name in exact if name != "loss"
+    }
+    assert found["lstm"]["exact"]["loss"]["recall@20"] > 0.5
+    assert "exact" not in found["popular"]
+    assert run(["evaluate", *arguments, "--exact"]) == 0
+    assert "the share of it that the index loses\nlstm  " in capsys.readouterr().out
 
 
 def test_unknown_items_stay_as_misses(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deploy.cli.main import run
 from tests.deploy.test_evaluate import evaluate
 
 N_ITEMS = 20
@@ -44,6 +46,36 @@ def test_the_kind_is_measured_where_a_variable_asks_for_it(
     by_variable = evaluate(capsys, *flags)["methods"]["lstm"]
     assert without["shorter"]["1"]["recall@1"] < 0.65  # a guess between two
     assert by_variable["shorter"]["1"]["recall@1"] > 0.8
+
+
+@pytest.mark.parametrize("command", ["evaluate", "tune"])
+def test_kinds_that_are_not_read_are_told_of(
+    flags: tuple[str, ...], command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = flags[1], flags[3]
+    rest = (
+        ("--test", test) if command == "evaluate" else ("--minutes", "0", "--out", str(tmp_path / "a.toml"))
+    )
+    arguments = (command, "--train", train, *rest, "--click-context", "kind,gap")
+    small = ("--methods", "lstm", *SMALL) if command == "evaluate" else ()
+    for column, n_warnings in (((), 1), (("--kind-column", "Action"), 0)):
+        run([*arguments, *small, *column])
+        assert capsys.readouterr().err.count("without --kind-column all are of one kind") == n_warnings
+
+
+def test_a_search_trains_with_context(
+    flags: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (("UNITS", "32"), ("EPOCHS", "3"), ("LEARNING_RATE", "0.03")):
+        monkeypatch.setenv(f"NEXTCLICK_{name}", value)
+    out, found = str(tmp_path / "nextclick.toml"), []
+    for context in ((), ("--click-context", "kind", "--kind-column", "Action")):
+        assert run(["tune", "--train", flags[1], "--minutes", "0", "--out", out, *context, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["before"]["mrr@20"])
+    assert found[1] > found[0] + 0.1
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])

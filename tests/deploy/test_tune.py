@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 import deploy.cli.tune as cli
+from deploy.cli import trainer
 from deploy.cli.main import run
 from deploy.settings import Settings
 from deploy.settings_sources import load_settings
 from deploy.tuning import Found, TuningError, in_force, search, split_by_time, with_values, write_settings
 from model.sequences import Sequences
 from model.training import Progress
+from streams.trainer import TrainerPlan
 from tests.deploy.test_evaluate import write_clicks
 from tests.model.markov import markov_sessions
 
@@ -60,6 +62,31 @@ def test_what_is_found_is_written_and_read_and_never_worse(
     settings = load_settings(folder=tmp_path)
     assert settings.alias == "mine"
     assert in_force(settings) == result["settings"]
+
+
+def test_evaluate_and_trainer_take_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = write_clicks(tmp_path / "train.tsv.gz", markov_sessions(200, 40, 0.2, length=5))
+    test = write_clicks(tmp_path / "test.tsv.gz", markov_sessions(40, 40, 0.2, length=5, seed=1))
+    found = {"cell": "gru", "units": 12, "dropout_embedding": 0.1, "dropout_hidden": 0.0, "epochs": 3}
+    found |= {"batch_size": 16, "learning_rate": 0.02}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in found.items()]
+    measured = []
+    for given in (flags, []):
+        assert run(["evaluate", "--train", str(train), "--test", str(test), "--json", *given]) == 0
+        methods = json.loads(capsys.readouterr().out)["methods"]
+        measured.append(methods["lstm"]["repeat_items"])
+        write_settings(tmp_path / "nextclick.toml", found, "a note")
+    assert measured[0] == measured[1]
+    plans: list[TrainerPlan] = []
+    monkeypatch.setattr(trainer, "be_considerate", lambda: 1)
+    monkeypatch.setattr(trainer, "_train_once", lambda plan, output, stop: plans.append(plan))
+    assert run(["trainer", "--once"]) == 0
+    assert (plans[0].encoder.cell, plans[0].encoder.n_units) == ("gru", 12)
+    assert (plans[0].training.n_epochs, plans[0].training.n_lanes) == (3, 16)
+    assert (plans[0].encoder.dropout_hidden, plans[0].training.learning_rate) == (0.0, 0.02)
 
 
 def test_without_time_the_settings_in_force_are_what_is_found() -> None:
