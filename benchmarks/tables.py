@@ -6,7 +6,7 @@ prints how well the runs of ``bench-stream`` agree. A test fails where a table d
 
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import figures
+from benchmarks import faulted, figures
 from benchmarks.kept import ROOT, Results, read_results
 from benchmarks.report import command, print_table, say
 from streams.errors import NextclickError
@@ -29,6 +29,7 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
         "swap": figures.swap,
     },
     "docs/operations.md": {"one worker": figures.one_worker, "sizes": figures.sized},
+    "docs/faults.md": {"faults": faulted.faults},
 }
 
 
