@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-index bench-ranking bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -60,6 +60,12 @@ bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalo
 
 bench-ranking: $(STAMP)  ## What the served ranking costs a click beside the LSTM alone
 	$(BIN)/python -m benchmarks.ranking $(ARGS)
+
+bench-training: $(STAMP)  ## How fast a model is trained, how soon it is good, and the memory of 10 million clicks
+	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-ablation: $(STAMP)  ## What each part of the model is worth, on three logs
+	$(BIN)/python -m benchmarks.ablation $(ARGS)
 
 bench-stream: setup  ## The whole job against an agent that forwards the bytes and against a naive app
 	$(BIN)/python -m benchmarks.stream $(ARGS)
