@@ -8,6 +8,7 @@ from typing import Any
 from deploy.settings import Settings
 from model.encoder_config import EncoderConfig
 from model.training_config import TrainingConfig
+from streams.clickfile import ClickColumns
 
 
 def encoder_config(settings: Settings) -> EncoderConfig:
@@ -25,9 +26,9 @@ def encoder_config(settings: Settings) -> EncoderConfig:
     return EncoderConfig(**_given(values))
 
 
-def unread_kinds(encoder: EncoderConfig, kind_column: str | None) -> str | None:
-    """What to tell where the context uses the kind of a click, and a file's kinds are not read."""
-    if "kind" not in encoder.context or kind_column is not None:
+def unread_kinds(encoder: EncoderConfig, clicks: ClickColumns) -> str | None:
+    """What to tell where the context uses the kind of a click, and none were read from a file."""
+    if "kind" not in encoder.context or clicks.kinds is not None:
         return None
     return "click_context uses the kind of a click, and without --kind-column all are of one kind"
 

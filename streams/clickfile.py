@@ -1,10 +1,13 @@
 """Files of recorded clicks, TSV, CSV or Parquet, as columns in order of time.
 
-Rows of one time stay in the order of the file: public logs have whole sessions within a second.
+Rows of one time stay in the order of the file: public logs have whole sessions within a second. Formats of
+their own are in ``streams/importing.py``.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from numpy.typing import NDArray
 from streams.errors import NextclickError
 from streams.events import DEFAULT_KIND
 
+KIND_COLUMN = "Kind"
+CODED = pa.dictionary(pa.int32(), pa.string())
+"""Text of which each is kept once, as ids and kinds come again and again."""
 FIRST_MS = 1e11
 """Times from here on are milliseconds (1973), below they are seconds (up to the year 5138)."""
 
@@ -75,23 +81,88 @@ def read_click_file(path: Path, columns: Columns | None = None) -> ClickColumns:
     they name no zone. Raises ``ClickFileError``.
     """
     columns = columns or Columns()
+    with readable(path):
+        table = _read_parquet(path, columns) if is_parquet(path) else _read_table(path, columns)
+    kinds = None if columns.kind is None else table[columns.kind]
+    return click_columns(path, table[columns.session], table[columns.item], table[columns.time], kinds)
+
+
+def click_columns(
+    path: Path,
+    sessions: Any,
+    items: Any,
+    times: Any,
+    kinds: Any | None = None,
+    *,
+    called: Mapping[str, str] | None = None,
+) -> ClickColumns:
+    """Arrow's columns of a file as clicks, sorted stably by time and row.
+
+    ``called`` gives kinds their usual names. Raises ``ClickFileError`` where an id or a time is missing.
+    """
+    if len(times) == 0:
+        raise ClickFileError(f"{path}: holds no clicks")
+    time_ms = _times(path, times)
+    order = np.argsort(time_ms, kind="stable")
+    return ClickColumns(
+        _ids(path, sessions, "session id")[order],
+        _ids(path, items, "item id")[order],
+        time_ms[order],
+        None if kinds is None else _kinds(kinds, called or {})[order],
+    )
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into ``ClickFileError``, one line."""
     if not path.is_file():
         raise ClickFileError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
-        table = _read_parquet(path, columns) if ".parquet" in path.suffixes else _read_text(path, columns)
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
         raise ClickFileError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    if table.num_rows == 0:
-        raise ClickFileError(f"{path}: holds no clicks")
-    time_ms = _times(path, table[columns.time])
-    order = np.argsort(time_ms, kind="stable")
-    session_ids, item_ids = (_ids(path, table[name], name) for name in (columns.session, columns.item))
-    kinds = None if columns.kind is None else _kinds(table[columns.kind])[order]
-    return ClickColumns(session_ids[order], item_ids[order], time_ms[order], kinds)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file's name says that it is Parquet."""
+    return ".parquet" in path.suffixes
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file, gzipped or not; raises ``ClickFileError`` where it is empty."""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        line: str = stream.read(64 << 10).decode("utf-8-sig", errors="replace").split("\n", 1)[0]
+    if not line.strip():
+        raise ClickFileError(f"{path}: is empty")
+    return line.rstrip("\r")
+
+
+def header_of(path: Path) -> tuple[str, list[str]]:
+    """What separates the columns of a TSV or CSV, and their names."""
+    line = first_line(path)
+    separator = next((mark for mark in "\t,;" if mark in line), "\t")
+    return separator, [name.strip().strip('"') for name in line.split(separator)]
+
+
+def names_in(path: Path) -> list[str]:
+    """What the columns of a table, Parquet or text, are called."""
+    return list(pq.read_schema(path).names) if is_parquet(path) else header_of(path)[1]
+
+
+def read_text(path: Path, separator: str, types: Mapping[str, Any], *, headless: bool = False) -> Any:
+    """Some columns of a TSV or CSV as Arrow's table; without a header they are called f0, f1 and so on."""
+    return pa_csv.read_csv(
+        path,
+        read_options=pa_csv.ReadOptions(autogenerate_column_names=headless),
+        parse_options=pa_csv.ParseOptions(delimiter=separator),
+        convert_options=pa_csv.ConvertOptions(include_columns=list(types), column_types=dict(types)),
+    )
 
 
 def write_click_file(path: Path, clicks: ClickColumns) -> None:
     """Write what ``read_click_file`` reads, by extension; times are seconds with three decimals.
+
+    Kinds, where there are any, stand in a column ``Kind``.
 
     Raises ``ClickFileError`` where the file cannot be written.
     """
@@ -103,9 +174,10 @@ def write_click_file(path: Path, clicks: ClickColumns) -> None:
             names.item: pa.array(clicks.item_ids, pa.string()),
             names.time: seconds,
         }
+        | ({} if clicks.kinds is None else {KIND_COLUMN: pa.array(clicks.kinds, pa.string())})
     )
     try:
-        if ".parquet" in path.suffixes:
+        if is_parquet(path):
             in_ms = pa.array(clicks.time_ms).cast(pa.timestamp("ms", "UTC"))
             pq.write_table(table.set_column(2, names.time, in_ms), path)
             return
@@ -124,64 +196,62 @@ def _read_parquet(path: Path, columns: Columns) -> Any:
     return pq.read_table(path, columns=_wanted(columns))
 
 
-def _read_text(path: Path, columns: Columns) -> Any:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        header = stream.read(64 << 10).decode("utf-8-sig", errors="replace").split("\n", 1)[0]
-    if not header.strip():
-        raise ClickFileError(f"{path}: is empty")
-    separator = next((mark for mark in "\t,;" if mark in header), "\t")
-    _require(path, columns, [name.strip().strip('"') for name in header.split(separator)])
-    wanted = _wanted(columns)
-    return pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(delimiter=separator),
-        convert_options=pa_csv.ConvertOptions(
-            include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
-        ),
-    )
+def _read_table(path: Path, columns: Columns) -> Any:
+    separator, names = header_of(path)
+    _require(path, columns, names)
+    return read_text(path, separator, dict.fromkeys(_wanted(columns), CODED) | {columns.time: pa.string()})
 
 
 def _wanted(columns: Columns) -> list[str]:
-    return [
-        columns.session,
-        columns.item,
-        columns.time,
-        *([] if columns.kind is None else [columns.kind]),
-    ]
+    named = [getattr(columns, field.name) for field in fields(columns)]
+    return [name for name in named if name is not None]
 
 
 def _require(path: Path, columns: Columns, found: list[str]) -> None:
-    for name, flag in zip(_wanted(columns), ("session", "item", "time", "kind"), strict=False):
-        if name not in found:
+    for field in fields(columns):
+        name = getattr(columns, field.name)
+        if name is not None and name not in found:
             shown = ", ".join(found[:12])
             raise ClickFileError(
-                f"{path}: has no column {name!r} for the {flag}; it has {shown}: name it with --{flag}-column"
+                f"{path}: has no column {name!r} for the {field.name}; it has {shown}:"
+                f" name it with --columns {field.name}=…"
             )
 
 
 def _ids(path: Path, column: Any, name: str) -> NDArray[np.object_]:
-    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    missing = encoded.null_count or pc.any(pc.equal(encoded.dictionary, "")).as_py()
-    if missing:
-        row = next(i for i, value in enumerate(column.to_pylist()) if value is None or value == "")
+    coded = _coded(column)
+    missing = coded.null_count or pc.any(pc.equal(coded.dictionary, "")).as_py()
+    # Rows that were left out may have been the only ones without.
+    row = next((i for i, value in enumerate(coded.to_pylist()) if not value), None) if missing else None
+    if row is not None:
         raise ClickFileError(f"{path}: click {row + 1} has no {name}")
-    names = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    ids: NDArray[np.object_] = names[encoded.indices.to_numpy()]
+    names = np.array(coded.dictionary.to_pylist(), dtype=object)
+    ids: NDArray[np.object_] = names[coded.indices.to_numpy()]
     return ids
 
 
-def _kinds(column: Any) -> NDArray[np.object_]:
+def _kinds(column: Any, called: Mapping[str, str]) -> NDArray[np.object_]:
     """Kinds of clicks, the usual one where the file says nothing."""
-    encoded = column.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
-    names = np.array([name or DEFAULT_KIND for name in encoded.dictionary.to_pylist()], dtype=object)
-    kinds: NDArray[np.object_] = names[encoded.indices.to_numpy()]
+    coded = _coded(column)
+    found = [called.get(name, name) or DEFAULT_KIND for name in coded.dictionary.to_pylist()]
+    names = np.array([*found, DEFAULT_KIND], dtype=object)  # the last for the rows that say nothing
+    kinds: NDArray[np.object_] = names[coded.indices.fill_null(len(found)).to_numpy()]
     return kinds
+
+
+def _coded(column: Any) -> Any:
+    """A column as numbers of its different texts, in one chunk."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    return column
 
 
 def _times(path: Path, column: Any) -> NDArray[np.int64]:
     """Milliseconds since 1970 of numbers, dates or their text."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         try:
             column = column.cast(pa.float64())

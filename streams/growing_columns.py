@@ -53,6 +53,10 @@ class GrowingColumns:
         self._times_ms.frombytes(time_ms.tobytes())
         self._arrivals_ms.frombytes(arrival_ms.tobytes())
 
+    def arrivals_ms(self) -> NDArray[np.int64]:
+        """When each of them arrived, in that order; to be asked before they are put into it."""
+        return np.sort(np.frombuffer(self._arrivals_ms, dtype=np.int64))
+
     def in_order_of_arrival(self) -> ClickColumns:
         """All of them by arrival; those of one arrival in the order in which they were read.
 
@@ -74,7 +78,8 @@ class GrowingColumns:
 def _renumbered(coded: Any, numbers: dict[str, int]) -> bytes:
     names = coded.dictionary.to_pylist()
     ours = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int32, count=len(names))
-    return ours[coded.indices.to_numpy(zero_copy_only=False)].tobytes()
+    renumbered: NDArray[np.int32] = ours[coded.indices.to_numpy(zero_copy_only=False)]
+    return renumbered.tobytes()
 
 
 def _named(column: "array[int]", numbers: dict[str, int], order: NDArray[np.int64]) -> NDArray[np.object_]:

@@ -11,6 +11,14 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.click_files import (
+    ColumnsOption,
+    FormatOption,
+    ItemColumn,
+    SessionColumn,
+    TimeColumn,
+    click_reader,
+)
 from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.evaluation.comparing import evaluate
 from deploy.evaluation.methods import METHODS
@@ -23,7 +31,8 @@ from deploy.settings import Settings
 from deploy.training_settings import encoder_config, training_config, unread_kinds
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
-from streams.clickfile import Columns, read_click_file
+from streams.clickfile import Columns
+from streams.importing import Format
 from streams.recommender import RepeatItems
 
 DEFAULT_METHODS = "lstm,nextclick,popular"
@@ -33,7 +42,9 @@ DEFAULT_METHODS = "lstm,nextclick,popular"
 def command(
     settings: Settings,
     output: Output,
-    train: Annotated[Path, typer.Option(help="Clicks to train on: TSV, CSV, also gzipped, or Parquet.")],
+    train: Annotated[
+        Path, typer.Option(help="Clicks to train on: a table (TSV, CSV, Parquet) or a public log.")
+    ],
     test: Annotated[Path, typer.Option(help="Clicks to foretell.")],
     methods: Annotated[
         str, typer.Option(help=f"What to measure, with commas between: {', '.join(METHODS)}; or all.")
@@ -69,31 +80,35 @@ def command(
         Path | None, typer.Option(help="Also draw the figures into this file: .png, .svg or .pdf.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
-    item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "ItemId",
-    time_column: Annotated[str, typer.Option(help="Column of the time.")] = "Time",
+    format: FormatOption = Format.AUTO,
+    columns: ColumnsOption = None,
+    session_column: SessionColumn = "SessionId",
+    item_column: ItemColumn = "ItemId",
+    time_column: TimeColumn = "Time",
     kind_column: Annotated[
-        str | None, typer.Option(help="Column of the kind of click; without one all are of one kind.")
+        str | None, typer.Option(help="Column of the kind of click; Kind where there is one.")
     ] = None,
 ) -> None:
     """Measure Recall, MRR, NDCG and more on files of clicks, through the path that a worker serves."""
     chosen = parse_methods(methods)
     terms = Terms(k, unknown, repeat_items, ties, parse_gap(gap), parse_seeds(seeds) or (seed,))
     terms = replace(terms, encoder=encoder_config(settings), training=training_config(settings), exact=exact)
-    if warning := unread_kinds(terms.encoder, kind_column):
-        output.warn(warning)
     if prequential is not None and len(terms.seeds) > 1:
         raise typer.BadParameter("--prequential goes with one --seed, not with --seeds")
     if prequential is not None and exact:
         raise typer.BadParameter("--exact goes without --prequential")
     if picture is not None:
         check_can_draw(picture)
-    columns = Columns(session_column, item_column, time_column, kind_column)
+    read_clicks = click_reader(
+        format, columns, Columns(session_column, item_column, time_column, kind_column)
+    )
     set_model_threads(threads)
     set_index_threads(threads)
     with ProgressLine() as line:
         line.show("reading clicks")
-        train_clicks, test_clicks = read_click_file(train, columns), read_click_file(test, columns)
+        train_clicks, test_clicks = read_clicks(train), read_clicks(test)
+        if warning := unread_kinds(terms.encoder, train_clicks):
+            output.warn(warning)
         if prequential is None:
             result = evaluate(train_clicks, test_clicks, chosen, terms, line)
         else:

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.click_files import (
+    ColumnsOption,
+    FormatOption,
+    ItemColumn,
+    SessionColumn,
+    TimeColumn,
+    click_reader,
+)
 from deploy.cli.options import Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import FILE_NAME, Settings
 from deploy.stopping import stop_on_signals
+from streams.clickfile import Columns
 from streams.errors import NextclickError
+from streams.importing import Format
 
 if TYPE_CHECKING:
     from deploy.tuning import Found, Trial
@@ -27,7 +37,9 @@ if TYPE_CHECKING:
 def command(
     settings: Settings,
     output: Output,
-    train: Annotated[Path, typer.Option(help="Clicks to search on: TSV, CSV, also gzipped, or Parquet.")],
+    train: Annotated[
+        Path, typer.Option(help="Clicks to search on: a table (TSV, CSV, Parquet) or a public log.")
+    ],
     minutes: Annotated[
         float, typer.Option(min=0.0, help="How long to search; the settings in force are tried in any case.")
     ] = 30.0,
@@ -35,11 +47,13 @@ def command(
         FILE_NAME
     ),
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    session_column: Annotated[str, typer.Option(help="Column of the session id.")] = "SessionId",
-    item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "ItemId",
-    time_column: Annotated[str, typer.Option(help="Column of the time.")] = "Time",
+    format: FormatOption = Format.AUTO,
+    columns: ColumnsOption = None,
+    session_column: SessionColumn = "SessionId",
+    item_column: ItemColumn = "ItemId",
+    time_column: TimeColumn = "Time",
     kind_column: Annotated[
-        str | None, typer.Option(help="Column of the kind of click; without one all are of one kind.")
+        str | None, typer.Option(help="Column of the kind of click; Kind where there is one.")
     ] = None,
 ) -> None:
     """Search settings of the training that suit a log, within a time budget; Ctrl-C keeps the best so far."""
@@ -53,17 +67,19 @@ def command(
     from model.encoder_context import ContextCoder
     from model.threads import set_threads as set_model_threads
     from model.vocabulary import Vocabulary
-    from streams.clickfile import Columns, read_click_file
     from streams.sequencing import cut_sessions
 
+    read_clicks = click_reader(
+        format, columns, Columns(session_column, item_column, time_column, kind_column)
+    )
     encoder = encoder_config(settings)
-    if warning := unread_kinds(encoder, kind_column):
-        output.warn(warning)
     set_model_threads(threads)
     set_index_threads(threads)
     with stop_on_signals() as stop, ProgressLine() as line:
         line.show("reading clicks")
-        clicks = read_click_file(train, Columns(session_column, item_column, time_column, kind_column))
+        clicks = read_clicks(train)
+        if warning := unread_kinds(encoder, clicks):
+            output.warn(warning)
         vocabulary = Vocabulary.from_clicks(clicks.item_ids)
         gap_ms = int(settings.session_gap_minutes * 60_000)
         coder = ContextCoder.fit(clicks.each_kind()) if encoder.context else None

@@ -73,7 +73,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_what_is_taken_stands_in_the_archive_with_all_its_fields(location: str) -> None:
     store = ArchiveStore(location, "clicks")
-    fields = {"kind": "cart", "user_id": "u", "event_id": "e", "context": {"device": "phone"}}
+    fields: dict[str, Any] = {"kind": "cart", "user_id": "u", "event_id": "e", "context": {"device": "phone"}}
     writer = ArchiveWriter(store, TOPIC_ID, {})
     writer.begin_at(3, 7)
     late = record(3, 8, timestamp_ms=DAY * DAY_MS + 9_000, **fields)  # before its arrival only by the clock

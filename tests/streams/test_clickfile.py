@@ -55,7 +55,7 @@ def test_kinds_are_read_where_their_column_is_named(tmp_path: Path, name: str) -
     assert clicks.item_ids.tolist() == ["c", "a", "b"]
     assert clicks.each_kind().tolist() == ["view", "cart", "view"]
     assert read_click_file(path).kinds is None
-    with pytest.raises(ClickFileError, match="--kind-column"):
+    with pytest.raises(ClickFileError, match="--columns kind=…"):
         read_click_file(path, Columns(kind="how"))
 
 
@@ -94,12 +94,12 @@ def test_parquet_with_numbers_as_ids_and_real_dates(tmp_path: Path) -> None:
         ("", "is empty"),
         ("SessionId\tItemId\tTime\n", "holds no clicks"),
         ("session\titem\tts\n1\t2\t3\n", "no column 'SessionId' for the session; it has session, item, ts"),
-        ("SessionId\tItemId\twhen\n1\t2\t3\n", "name it with --time-column"),
+        ("SessionId\tItemId\twhen\n1\t2\t3\n", "name it with --columns time=…"),
         ("SessionId\tItemId\tTime\n1\t2\n", "cannot be read"),
         ("SessionId\tItemId\tTime\n1\t2\tyesterday\n", "neither numbers nor ISO dates"),
         ("SessionId\tItemId\tTime\n1\t2\t3\n1\t2\t\n", "ISO dates"),
         ("SessionId\tItemId\tTime\n1\t2\tnan\n", "click 1 has no time"),
-        ("SessionId\tItemId\tTime\n1\t2\t3\n\t2\t3\n", "click 2 has no SessionId"),
+        ("SessionId\tItemId\tTime\n1\t2\t3\n\t2\t3\n", "click 2 has no session id"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:
