@@ -123,6 +123,16 @@ class Settings(BaseSettings):
         "every",
         "Which clicks are answered: all, or of a session's clicks that are taken together only the newest.",
     )
+    fresh_items: int = _serving(
+        2_000,
+        "Items that the snapshot does not know yet and that a worker learns to recommend from clicks:"
+        " so many, those clicked last; 0 for none.",
+        ge=0,
+        le=100_000,
+    )
+    fresh_min_sessions: int = _serving(
+        1, "How many sessions must have clicked such an item before others get it.", ge=1
+    )
     session_gap_minutes: float = _serving(30, "Pause after which a session starts afresh.", gt=0)
     session_expiry_hours: float = _serving(
         24, "How long an idle session is kept, by the arrival of clicks.", gt=0

@@ -21,6 +21,7 @@ from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
 from streams.endings import EXIT_STUCK, Ending, end_process, noted_ending
 from streams.errors import NextclickError
+from streams.fresh import FreshItems, FreshRules
 from streams.kafka import KafkaConnection
 from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
 from streams.metrics import WorkerMetrics
@@ -106,6 +107,7 @@ def _minutes_ms(minutes: float) -> int:
 
 
 def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
+    rules = FreshRules(settings.fresh_items, settings.fresh_min_sessions)
     return Recommender(
         snapshot,
         top_k=settings.top_k,
@@ -113,6 +115,7 @@ def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
         ranking=Ranking(settings.ranking),
         answer_clicks=AnswerClicks(settings.answer),
         gap_ms=_minutes_ms(settings.session_gap_minutes),
+        fresh=FreshItems(snapshot, rules) if settings.fresh_items else None,
     )
 
 

@@ -88,8 +88,11 @@ class BlendedRanking:
         self, search: Search, queries: Float32Array, recent: Int64Array, n: int
     ) -> tuple[Float32Array, Int64Array]:
         """Ask the index for the nearest items of the queries, and give the n best of all candidates."""
-        n_nearest = min(max(NEAREST, n), self.memory.n_items)
-        return self.best(*search(queries, n_nearest), recent, n)
+        return self.best(*search(queries, self.n_nearest(n)), recent, n)
+
+    def n_nearest(self, n: int) -> int:
+        """How many of the encoder's nearest items have to be found for an answer of n."""
+        return min(max(NEAREST, n), self.memory.n_items)
 
     def best(
         self, scores: Float32Array, nearest: Int64Array, recent: Int64Array, n: int

@@ -43,7 +43,7 @@ RECENCY: Final = 1.5
 """A link from the item clicked n clicks before the last counts exp(-n / RECENCY)."""
 
 _SMALLEST = np.float32(1e-4)
-_DECAY = np.exp(-np.arange(LINKED_ITEMS) / RECENCY).astype(np.float32)
+DECAY = np.exp(-np.arange(LINKED_ITEMS) / RECENCY).astype(np.float32)
 
 
 class Candidates(NamedTuple):
@@ -54,7 +54,7 @@ class Candidates(NamedTuple):
     features: Float32Array  # (len(FEATURES), n)
 
 
-class _Entries(NamedTuple):
+class Entries(NamedTuple):
     """Mentions of items: the click each belongs to, and the item's row."""
 
     clicks: Int64Array
@@ -75,31 +75,31 @@ def gather(memory: ItemMemory, scores: Float32Array, nearest: Int64Array, recent
     of_encoder = _entries(nearest)
     at, source, depth = _links(memory, recent)
     own_click, own_depth = np.nonzero(recent != UNKNOWN)
-    of_session = _Entries(own_click, recent[own_click, own_depth])
-    linked = _Entries(source, memory.targets[at].astype(np.int64))
-    clicks, rows, places = _merge((of_encoder, linked, of_session), memory.n_items)
+    of_session = Entries(own_click, recent[own_click, own_depth])
+    linked = Entries(source, memory.targets[at].astype(np.int64))
+    clicks, rows, places = merge((of_encoder, linked, of_session), memory.n_items)
     counts = np.bincount(clicks, minlength=n_clicks)
     n = len(rows)
     to_encoder, to_linked, to_own = np.split(places, np.cumsum([len(of_encoder.rows), len(linked.rows)]))
     features = np.zeros((len(FEATURES), n), dtype=np.float32)
-    log_sum, floor = _normalizer(scores)
+    log_sum, floor = normalizer(scores)
     features[0] = np.repeat(floor - 1.0, counts)
     features[0, to_encoder] = (scores - log_sum[:, None])[nearest != UNKNOWN]
     features[1] = np.repeat(scores[:, 0] - log_sum, counts)
-    decay = _DECAY[depth]
+    decay = DECAY[depth]
     forward = memory.forward[at]
-    features[2] = _log_sums(to_linked, forward * decay, n)
-    features[3] = _log_sums(to_linked, forward * (depth == 0), n)
-    features[4] = _log_sums(to_linked, memory.together[at] * decay, n)
+    features[2] = log_sums(to_linked, forward * decay, n)
+    features[3] = log_sums(to_linked, forward * (depth == 0), n)
+    features[4] = log_sums(to_linked, memory.together[at] * decay, n)
     features[5] = memory.popularity[rows]
     features[6] = memory.recent[rows]
     _describe_session(features, to_own, own_click, own_depth, clicks, counts)
     return Candidates(counts, rows, features)
 
 
-def _entries(rows: Int64Array) -> _Entries:
+def _entries(rows: Int64Array) -> Entries:
     clicks, places = np.nonzero(rows != UNKNOWN)
-    return _Entries(clicks, rows[clicks, places])
+    return Entries(clicks, rows[clicks, places])
 
 
 def _links(memory: ItemMemory, recent: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
@@ -115,7 +115,7 @@ def _links(memory: ItemMemory, recent: Int64Array) -> tuple[Int64Array, Int64Arr
     return at, np.repeat(clicks, counts), np.repeat(depth, counts)
 
 
-def _merge(mentions: tuple[_Entries, ...], n_items: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+def merge(mentions: tuple[Entries, ...], n_items: int) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Every item that is mentioned for a click once: clicks and rows; and where each mention went.
 
     Sorting numbers that hold key and place is several times faster than an indirect sort of the keys.
@@ -133,7 +133,7 @@ def _merge(mentions: tuple[_Entries, ...], n_items: int) -> tuple[Int64Array, In
     return clicks, found - clicks * n_items, places
 
 
-def _normalizer(scores: Float32Array) -> tuple[Float32Array, Float32Array]:
+def normalizer(scores: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Log of the sum of exponentials over the `NEAREST`, and the least of their log-probabilities; (n,)."""
     scores = scores[:, :NEAREST]
     best = scores[:, 0]
@@ -142,7 +142,8 @@ def _normalizer(scores: Float32Array) -> tuple[Float32Array, Float32Array]:
     return log_sum, least - log_sum
 
 
-def _log_sums(places: Int64Array, weights: Float32Array, n: int) -> npt.NDArray[np.float64]:
+def log_sums(places: Int64Array, weights: Float32Array, n: int) -> npt.NDArray[np.float64]:
+    """Logs of the sums of the weights that fall to each of n places; (n,)."""
     sums = np.bincount(places, weights=weights, minlength=n).astype(np.float64)
     logs: npt.NDArray[np.float64] = np.log(sums + _SMALLEST)
     return logs

@@ -46,6 +46,9 @@ class WorkerMetrics:
         self.snapshot = gauge("snapshot_info", "1 for the version that serves", "version")
         self.snapshot_created = gauge("snapshot_created_seconds", "When the snapshot was built, Unix seconds")
         self.snapshot_age = gauge("snapshot_age_seconds", "Age of the snapshot that serves")
+        self.fresh_items = gauge(
+            "fresh_items", "Items clicked that the snapshot does not know, held to be recommended"
+        )
         self.lag = gauge("lag_clicks", "Clicks that wait, by partition", "partition")
         self.partitions = gauge("partitions", "Partitions that this worker serves")
         self.last_ending = gauge("last_ending_info", "1 for how the worker before this one ended", "ending")

@@ -16,6 +16,7 @@ from streams.events import (
     Rejection,
     decode_click,
 )
+from streams.fresh import Items
 from streams.outbox import Outgoing
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session
@@ -94,6 +95,7 @@ def answer_or_isolate(
     changed: dict[SessionRef, Session] = {}
     recommendations: list[Recommendation] = []
     poison: list[Rejected] = []
+    folded: list[Items] = []
     n_clicks = n_replays = n_rebuilt = 0
     by_position = {(record.partition, record.offset): record for record in records}
     for arrival in arrivals:
@@ -110,7 +112,8 @@ def answer_or_isolate(
         n_clicks += one.n_clicks
         n_replays += one.n_replays
         n_rebuilt += one.n_rebuilt
-    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt), poison
+        folded += one.folded
+    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt, tuple(folded)), poison
 
 
 def _answer_harmless_click(recommender: Recommender) -> None:

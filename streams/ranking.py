@@ -7,6 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.blend_candidates import Entries
+from model.fresh_candidates import describe_fresh, nearest_fresh
+from streams.fresh import FreshItems
 from streams.session import MAX_ITEMS, SessionItem
 from streams.snapshot import Snapshot
 
@@ -31,13 +34,55 @@ class ItemRanking:
         self._blended = snapshot.ranking if ranking is Ranking.NEXTCLICK else None
 
     def best(
-        self, states: NDArray[np.float32], items: Sequence[tuple[SessionItem, ...]], n: int
+        self,
+        states: NDArray[np.float32],
+        items: Sequence[tuple[SessionItem, ...]],
+        n: int,
+        fresh: FreshItems | None = None,
     ) -> tuple[Scores, Rows]:
-        """Give scores and rows of the n best items after states and last items of sessions, best first."""
+        """Give scores and rows of the n best items after states and last items of sessions, best first.
+
+        A fresh item's row is its number past the end of the catalogue. With none that is good enough, the
+        answer is the one without ``fresh``, to the bit.
+        """
         search, queries = self._snapshot.index.search, self._snapshot.encoder.queries(states)
         if self._blended is None:
-            return search(queries, n)
-        return self._blended.find(search, queries, self._recent_rows(items), n)
+            scores, rows = search(queries, n)
+            if not fresh:
+                return scores, rows
+            return merged(scores, rows, *self._near_fresh(queries, scores, fresh))
+        recent = self._recent_rows(items)
+        scores, rows = search(queries, self._blended.n_nearest(n))
+        best = self._blended.best(scores, rows, recent, n)
+        if not fresh:
+            return best
+        return merged(*best, *self._blend_fresh(queries, scores, recent, items, fresh))
+
+    def _near_fresh(
+        self, queries: NDArray[np.float32], scores: Scores, fresh: FreshItems
+    ) -> tuple[Entries, NDArray[np.float32]]:
+        """Candidates among the fresh items by their vectors alone: the rows of the entries, and scores."""
+        near, found = nearest_fresh(queries, fresh.vectors, fresh.placed, scores)
+        return self._past_the_end(near), found[near.clicks, near.rows]
+
+    def _blend_fresh(
+        self,
+        queries: NDArray[np.float32],
+        scores: Scores,
+        recent: Rows,
+        items: Sequence[tuple[SessionItem, ...]],
+        fresh: FreshItems,
+    ) -> tuple[Entries, NDArray[np.float32]]:
+        """Candidates among the fresh items, scored as the known ones are."""
+        assert self._blended is not None
+        links, own = fresh.mentions(items, recent)
+        found, features = describe_fresh(
+            queries, scores, recent, fresh.vectors, fresh.placed, fresh.popularity, links, own
+        )
+        return self._past_the_end(found), self._blended.blend.scores(features)
+
+    def _past_the_end(self, found: Entries) -> Entries:
+        return Entries(found.clicks, found.rows + len(self._snapshot.vocabulary))
 
     def _recent_rows(self, items: Sequence[tuple[SessionItem, ...]]) -> Rows:
         """Rows of the last items, newest first; (sessions, ``MAX_ITEMS``)."""
@@ -47,3 +92,24 @@ class ItemRanking:
         recent = np.full(there.shape, _UNKNOWN, dtype=np.int64)
         recent[there] = rows
         return recent
+
+
+def merged(
+    scores: Scores, rows: Rows, found: Entries, found_scores: NDArray[np.float32]
+) -> tuple[Scores, Rows]:
+    """The best of both: n for each click, best first, and of further ones, in the order of the clicks."""
+    better = found_scores > scores[found.clicks, -1]
+    if not better.any():
+        return scores, rows
+    clicks, further, further_scores = found.clicks[better], found.rows[better], found_scores[better]
+    changed, at, counts = np.unique(clicks, return_inverse=True, return_counts=True)
+    places = np.arange(len(clicks)) - np.repeat(np.cumsum(counts) - counts, counts)
+    n, width = scores.shape[1], int(counts.max())
+    both_scores = np.full((len(changed), n + width), -np.inf, dtype=np.float32)
+    both_rows = np.full((len(changed), n + width), _UNKNOWN, dtype=np.int64)
+    both_scores[:, :n], both_rows[:, :n] = scores[changed], rows[changed]
+    both_scores[at, n + places], both_rows[at, n + places] = further_scores, further
+    order = np.argsort(-both_scores, axis=1, kind="stable")[:, :n]
+    scores[changed] = np.take_along_axis(both_scores, order, axis=1)
+    rows[changed] = np.take_along_axis(both_rows, order, axis=1)
+    return scores, rows

@@ -6,7 +6,7 @@ the stored precision after every click, so that a session folded live, replayed,
 a time comes to the same state.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events import DEFAULT_KIND, Click, ClickRef, Recommendation, ScoredItem, click_time_ms
+from streams.fresh import FreshItems, Items
 from streams.ranking import ItemRanking, Ranking
 from streams.session import MAX_ITEMS, STATE_DTYPE, OpenSession, Session, SessionItem
 from streams.snapshot import Snapshot
@@ -64,7 +65,8 @@ class Arrival(NamedTuple):
 class Answers(NamedTuple):
     """What a batch came to: sessions to store, and recommendations in the order of the batch's clicks.
 
-    ``n_clicks`` were applied to their sessions, ``n_replays`` had been before.
+    ``n_clicks`` were applied to their sessions, ``n_replays`` had been before. ``folded`` holds, for each
+    click that is no repetition, its session's last items, its own at the end: what can be learnt from it.
     """
 
     sessions: dict[SessionRef, Session]
@@ -72,6 +74,7 @@ class Answers(NamedTuple):
     n_clicks: int
     n_replays: int
     n_rebuilt: int
+    folded: tuple[Items, ...] = ()
 
 
 class _Step(NamedTuple):
@@ -102,11 +105,15 @@ class _Pending(NamedTuple):
     arrival: Arrival
     known: bool  # does the session hold an item that the snapshot knows
     items: tuple[SessionItem, ...]  # the session's last, this click's own at the end
-    excluded: frozenset[int]  # rows
+    repeated: bool  # the same event again, of which nothing is to be learnt
 
 
 class Recommender:
-    """Answers clicks from one snapshot; a new snapshot is a new recommender."""
+    """Answers clicks from one snapshot; a new snapshot is a new recommender.
+
+    ``fresh`` are items that the snapshot does not know and that are recommended besides its own. An answer
+    only reads them; who serves learns more of them between two batches, from ``Answers.folded``.
+    """
 
     def __init__(
         self,
@@ -117,8 +124,10 @@ class Recommender:
         ranking: Ranking = Ranking.NEXTCLICK,
         answer_clicks: AnswerClicks = AnswerClicks.EVERY,
         gap_ms: int = 30 * 60 * 1000,
+        fresh: FreshItems | None = None,
     ) -> None:
         self.snapshot = snapshot
+        self.fresh = fresh
         self._encoder = snapshot.encoder
         self._coder = snapshot.encoder.context_coder()
         self._vocabulary = snapshot.vocabulary
@@ -176,6 +185,7 @@ class Recommender:
             n_clicks=len(pending),
             n_replays=len(arrivals) - len(pending),
             n_rebuilt=n_rebuilt,
+            folded=tuple(click.items for click in pending if not click.repeated),
         )
 
     def is_stale(self, session: Session) -> bool:
@@ -204,24 +214,17 @@ class Recommender:
         """Fold one click into its session and note what its state and its answer need."""
         click, session = arrival.click, line.session
         row = self._vocabulary.row(click.item_id)
-        before_ms = session.items[-1].time_ms if session.items else None
+        before = session.items
+        before_ms = before[-1].time_ms if before else None
         afresh, moves = session.fold(
             click, arrival.offset, arrival.append_ms, known=row is not None, gap_ms=self._gap_ms
         )
         line.latest = len(pending)
-        pending.append(_Pending(arrival, session.n_applied > 0, session.items, self._excluded(session, row)))
+        pending.append(_Pending(arrival, session.n_applied > 0, session.items, session.items is before))
         if not moves or row is None:
             return _Step(line.at, len(pending) - 1, -1, (), afresh)
         codes = self._codes(session.items[-1], None if afresh else before_ms)
         return _Step(line.at, len(pending) - 1, row, codes, afresh)
-
-    def _excluded(self, session: OpenSession, row: int | None) -> frozenset[int]:
-        if self._repeat_items is RepeatItems.ALL:
-            return frozenset()
-        if self._repeat_items is RepeatItems.NOT_LAST:
-            return frozenset() if row is None else frozenset((row,))
-        rows = (self._vocabulary.row(item.item_id) for item in session.items)
-        return frozenset(row for row in rows if row is not None)
 
     def _load_states(self, lines: Mapping[SessionRef, _Line]) -> States:
         """Lay the stored states out in one matrix; new and stale sessions start from the initial one."""
@@ -279,20 +282,19 @@ class Recommender:
         found = [(list(range(self._n_candidates)), self._popular_scores)] * len(pending)
         if known:
             items = [pending[n].items for n in known]
-            scores, rows = self._item_ranking.best(states[known], items, self._n_candidates)
+            scores, rows = self._item_ranking.best(states[known], items, self._n_candidates, self.fresh)
             rounded = scores.astype(np.float64).round(4)  # float64, so that JSON shows four digits
             for n, best, score in zip(known, rows.tolist(), rounded.tolist(), strict=True):
                 found[n] = (best, score)
         return found
 
     def _recommendation(self, pending: _Pending, found: _Found, created_ms: int) -> Recommendation:
-        arrival, item_ids, excluded = pending.arrival, self._vocabulary.item_ids, pending.excluded
-        rows, scores = found
-        click = arrival.click
+        arrival, click = pending.arrival, pending.arrival.click
+        excluded = self._excluded(pending)
         items = [
-            ScoredItem(item_ids[row], score)
-            for row, score in zip(rows, scores, strict=True)
-            if row >= 0 and row not in excluded
+            ScoredItem(item_id, score)
+            for row, score in zip(*found, strict=True)
+            if row >= 0 and (item_id := self._item_id(row)) not in excluded
         ]
         return Recommendation(
             session_id=click.session_id,
@@ -308,3 +310,17 @@ class Recommender:
             ),
             items=items[: self._top_k],
         )
+
+    def _item_id(self, row: int) -> str:
+        """Id of an item; rows past the end of the catalogue are fresh items."""
+        n_items = len(self._vocabulary)
+        if row < n_items or self.fresh is None:
+            return self._vocabulary.item_id(row)
+        return self.fresh.item_id(row - n_items)
+
+    def _excluded(self, pending: _Pending) -> Container[str]:
+        if self._repeat_items is RepeatItems.ALL:
+            return ()
+        if self._repeat_items is RepeatItems.NOT_LAST:
+            return (pending.arrival.click.item_id,)
+        return {item.item_id for item in pending.items}

@@ -64,6 +64,7 @@ class Worker:
         self._config = config
         self._topics = config.topics
         self._recommender = recommender
+        self._served: Recommender | None = None  # by the batch before
         self._metrics = metrics
         client_id = f"{config.group}-{config.name}"
         self._outbox = Outbox(config.connection, client_id, before_request=self.ownership.check_pause)
@@ -175,7 +176,7 @@ class Worker:
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
-        progress, recommender = Progress(self._metrics.stages), self._recommender()
+        progress, recommender = Progress(self._metrics.stages), self._serving_now()
         self.ownership.check(generation)
         self._in_flight.begin(records)
         progress.done(Step.TAKE)
@@ -219,8 +220,19 @@ class Worker:
         self._acknowledge(records)
         self._in_flight.end(records)
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
+        if recommender.fresh is not None:
+            recommender.fresh.learn(answers.folded)
         progress.done(Step.ACKNOWLEDGE)
         return len(records)
+
+    def _serving_now(self) -> Recommender:
+        """The recommender in use; a new one goes on with the fresh items that it does not know either."""
+        recommender, before = self._recommender(), self._served
+        if recommender is not before:
+            self._served = recommender
+            if recommender.fresh is not None and before is not None and before.fresh is not None:
+                recommender.fresh.take_over(before.fresh)
+        return recommender
 
     def _read_sessions(self, arrivals: Sequence[Arrival]) -> dict[SessionRef, Session]:
         keys: dict[int, dict[bytes, SessionRef]] = defaultdict(dict)
@@ -294,6 +306,7 @@ class Worker:
             if self.ready and self.ownership.is_open:
                 await self._expire()
                 self._note_lag()
+                self._note_fresh()
                 for tp in await self.app.consumer.look_for_lost():
                     self._tell_fetched_again(tp.partition)
         except PartitionsMovedError:
@@ -314,6 +327,10 @@ class Worker:
             end, committed = consumer.highwater(tp), consumer.committed(tp)
             if end is not None and committed is not None:
                 self._metrics.lag.labels(str(tp.partition)).set(max(0, end - committed))
+
+    def _note_fresh(self) -> None:
+        fresh = self._recommender().fresh
+        self._metrics.fresh_items.set(0 if fresh is None else len(fresh))
 
     def _count(
         self,

@@ -55,6 +55,8 @@ def _quiet_clients(once: OncePerWhile) -> Callable[[logging.LogRecord], bool]:
     "repeat_items",
     "ranking",
     "answer",
+    "fresh_items",
+    "fresh_min_sessions",
     "session_gap_minutes",
     "session_expiry_hours",
     "start_at",

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from tests.integration.harness import click_value
 from tests.integration.site import N_ITEMS
 
+UNKNOWN_ITEM = "item-unknown"
+
 
 class Sent(NamedTuple):
     """A record for ``clicks``, and why it must be rejected, None where it must be answered."""
@@ -34,7 +36,7 @@ def clicks(seed: int, n_sessions: int = 200) -> Iterator[Sent]:
             yield chance.choice(earlier)
             continue
         session = f"s{chance.randrange(n_sessions)}"
-        item = f"item-{chance.randrange(N_ITEMS)}" if chance.random() < 0.95 else "item-unknown"
+        item = f"item-{chance.randrange(N_ITEMS)}" if chance.random() < 0.95 else UNKNOWN_ITEM
         event = {"event_id": f"e{chance.randrange(10**9)}"} if chance.random() < 0.5 else {}
         click = sent_click(session, item, **event)
         earlier = [*earlier[-50:], click]

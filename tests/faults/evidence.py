@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tests.faults.clicks import UNKNOWN_ITEM
 from tests.integration.harness import Position, Record
 
 
@@ -18,7 +19,7 @@ class Answer(NamedTuple):
     item_id: str
     snapshot: str
     n_items: int
-    best: float  # the first score
+    best: float  # the first score of an item that every snapshot knows: a fresh item's may change
 
 
 class Refused(NamedTuple):
@@ -52,7 +53,7 @@ def read_answer(record: Record) -> Answer:
         click["item_id"],
         answer["snapshot"],
         len(answer["items"]),
-        max((item["score"] for item in answer["items"]), default=0.0),
+        max((item["score"] for item in answer["items"] if item["item_id"] != UNKNOWN_ITEM), default=0.0),
     )
 
 

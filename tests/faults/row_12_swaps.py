@@ -13,6 +13,7 @@ import numpy as np
 
 from index.protocol import Float32Array
 from streams.snapshot import Snapshot
+from tests.faults.clicks import UNKNOWN_ITEM
 from tests.faults.resources import resident_mb
 from tests.faults.rows import Findings, Row, Size
 from tests.faults.script import AwaitAnswers, EndLoad, Load, Start, Stop, Wait
@@ -121,10 +122,13 @@ def _mixed_answers(stage: Stage, answers: list[dict[str, Any]]) -> list[str]:
 def _is_of(
     snapshot: Snapshot, vectors: Float32Array, session: OracleSession, items: list[dict[str, Any]]
 ) -> bool:
-    """Whether the items are the snapshot's and score what it gives them for the session's state."""
-    rows = [row for item in items if (row := snapshot.vocabulary.row(item["item_id"])) is not None]
+    """Whether the items are the snapshot's, or fresh, and score what it gives for the session's state."""
+    known = [item for item in items if item["item_id"] != UNKNOWN_ITEM]
+    rows = [row for item in known if (row := snapshot.vocabulary.row(item["item_id"])) is not None]
+    if len(items) != 20 or len(rows) != len(known):
+        return False
     scores = vectors[rows] @ snapshot.encoder.queries(session.state[None, :])[0]
-    return len(rows) == 20 and np.allclose(scores, [item["score"] for item in items], atol=SCORE_TOLERANCE)
+    return np.allclose(scores, [item["score"] for item in known], atol=SCORE_TOLERANCE)
 
 
 def _versions_in_order(answers: list[dict[str, Any]]) -> dict[int, list[str]]:

@@ -31,7 +31,8 @@ def ranker_of(snapshot: Snapshot, ranking: Ranking) -> Ranker:
 @pytest.mark.parametrize("ranking", list(Ranking))
 def test_a_worker_serves_what_is_measured(site: Site, ranking: Ranking) -> None:
     snapshot = site.announce(seed=1, ranked=True)
-    worker = site.worker("w1", "--ranking", ranking, "--repeat-items", "all").start().wait_ready()
+    only_known = ("--repeat-items", "all", "--fresh-items", "0")
+    worker = site.worker("w1", "--ranking", ranking, *only_known).start().wait_ready()
     clicks = [
         (key, json.dumps({**json.loads(value or b""), "event_id": f"e{n}"}).encode())
         for n, (key, value) in enumerate(make_clicks(800, n_sessions=60))

@@ -14,7 +14,7 @@ from model.encoder import EncoderConfig
 from model.encoder_config import CONTEXT_FEATURES, CONTEXT_PLACES
 from streams.events import Click, Recommendation
 from streams.recommender import AnswerClicks, Answers, Arrival, Recommender, RepeatItems, SessionRef
-from streams.session import Session, encode_session
+from streams.session import Session, SessionItem, encode_session
 from streams.steps import Step
 from tests.oracle import OracleClick, differences, fold_one_by_one
 from tests.tiny import ITEMS, tiny_snapshot, with_drawn_context
@@ -77,6 +77,7 @@ def one_by_one(
     stored = dict(sessions)
     changed: dict[SessionRef, Session] = {}
     recommendations: list[Recommendation] = []
+    folded: list[tuple[SessionItem, ...]] = []
     n_clicks = n_replays = n_rebuilt = 0
     for one in arrivals:
         answers = answer(recommender, [one], stored)
@@ -86,7 +87,8 @@ def one_by_one(
         n_clicks += answers.n_clicks
         n_replays += answers.n_replays
         n_rebuilt += answers.n_rebuilt
-    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt)
+        folded += answers.folded
+    return Answers(changed, recommendations, n_clicks, n_replays, n_rebuilt, tuple(folded))
 
 
 def assert_same(batch: Answers, single: Answers) -> None:
