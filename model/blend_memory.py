@@ -75,19 +75,19 @@ class ItemMemory:
         known = sequences.rows[sequences.rows != UNKNOWN]
         counts = np.bincount(known, minlength=n_items)
         newest = known[len(known) - round(len(known) * RECENT_SHARE) :]
-        keys, forward, together = _close_pairs(_newest(sequences), n_items)
+        keys, forward, together = close_pairs(_newest(sequences), n_items)
         sources, targets = keys // n_items, keys % n_items
         forward /= np.maximum(np.bincount(sources, weights=forward, minlength=n_items), 1e-9)[sources]
         together /= np.sqrt((counts[sources] + DAMPING) * (counts[targets] + DAMPING))
-        kept = _strongest(sources, forward) | _strongest(sources, together)
+        kept = strongest(sources, forward) | strongest(sources, together)
         starts = np.concatenate([[0], np.cumsum(np.bincount(sources[kept], minlength=n_items))])
         return cls(
             starts=starts.astype(np.int64),
             targets=targets[kept].astype(np.int32),
             forward=forward[kept].astype(np.float32),
             together=together[kept].astype(np.float32),
-            popularity=_log_share(counts),
-            recent=_log_share(np.bincount(newest, minlength=n_items)),
+            popularity=log_share(counts),
+            recent=log_share(np.bincount(newest, minlength=n_items)),
         )
 
 
@@ -96,7 +96,7 @@ def _newest(sequences: Sequences) -> Sequences:
     return sequences.select(min(first, len(sequences)), len(sequences))
 
 
-def _close_pairs(sequences: Sequences, n_items: int) -> tuple[Int64Array, _Float64Array, _Float64Array]:
+def close_pairs(sequences: Sequences, n_items: int) -> tuple[Int64Array, _Float64Array, _Float64Array]:
     """Each pair of items once, as source · n_items + target, rising, and its two sums of weights.
 
     A pair of clicks n steps apart counts 1/n² forward, and 1/n together in both directions.
@@ -118,7 +118,7 @@ def _close_pairs(sequences: Sequences, n_items: int) -> tuple[Int64Array, _Float
     return found, summed(forward), summed(together)
 
 
-def _strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
+def strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
     """Whether a link is among the `LINKS_KEPT` strongest of its source; of equal ones to the more popular."""
     order = np.lexsort((-weights, sources))
     place = np.arange(len(order)) - np.searchsorted(sources, sources)  # sources are in order already
@@ -127,6 +127,7 @@ def _strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
     return kept & (weights > 0)
 
 
-def _log_share(counts: Int64Array) -> Float32Array:
+def log_share(counts: Int64Array) -> Float32Array:
+    """Log of each item's share of all clicks, one more counted for each so that none is 0."""
     shares: Float32Array = np.log((counts + 1) / (counts.sum() + len(counts))).astype(np.float32)
     return shares

@@ -20,14 +20,20 @@ from model.allocator import keep_freed_memory
 from model.batching import IDLE, Lanes, lay_out
 from model.encoder import EncoderConfig, SessionEncoder
 from model.sequences import Sequences
-from model.training_config import TrainingConfig, TrainingError
+from model.training_config import RefreshConfig, TrainingConfig, TrainingError
 from model.update import Updater
 
-__all__ = ["OnProgress", "Progress", "TrainingConfig", "TrainingError", "continue_training", "train"]
+__all__ = [
+    "OnProgress",
+    "Progress",
+    "RefreshConfig",
+    "TrainingConfig",
+    "TrainingError",
+    "continue_training",
+    "train",
+]
 
 PROGRESS_EVERY_S = 0.2
-CONTINUED_RATE = 0.2
-"""Share of the learning rate at which a trained model goes through the newest sessions."""
 
 
 class Progress(NamedTuple):
@@ -88,24 +94,31 @@ def continue_training(
     training_config: TrainingConfig | None = None,
     *,
     older: Sequences | None = None,
+    refresh: RefreshConfig | None = None,
     on_progress: OnProgress | None = None,
 ) -> SessionEncoder:
-    """One pass through the newest sessions, as before publishing a model that was measured without them.
+    """Go through the newest sessions with some of the older ones among them.
 
     Args:
         encoder: changed in place.
         newest: the sessions it has not seen.
-        training_config: as it was trained with; one epoch is made of it, at a fifth of its learning rate.
-        older: sessions it has seen. As many of them as there are new ones, evenly spread, are played
-            among the new ones, because a model trained on new clicks alone forgets.
+        training_config: as it was trained with.
+        older: sessions it has seen, of which some are played among the new ones, evenly spread, because a
+            model trained on new clicks alone forgets.
+        refresh: how far to go.
         on_progress: as for `train`.
     """
-    config = training_config or TrainingConfig()
-    once = replace(config, n_epochs=1, learning_rate=config.learning_rate * CONTINUED_RATE)
-    sessions = newest if older is None else _interleave(newest, older)
+    config, refresh = training_config or TrainingConfig(), refresh or RefreshConfig()
+    going_on = replace(
+        config,
+        n_epochs=refresh.n_passes,
+        learning_rate=config.learning_rate * refresh.rate,
+        final_share=refresh.final_share,
+    )
+    sessions = newest if older is None else _interleave(newest, older, refresh.rehearsed)
     if sessions.drop_unknown(min_length=2).n_targets == 0:
         return encoder.eval()
-    return _Run(encoder, sessions, once, on_progress).train()
+    return _Run(encoder, sessions, going_on, on_progress).train()
 
 
 class _Run:
@@ -196,11 +209,10 @@ def schedule(done: float, config: TrainingConfig) -> float:
     return config.final_share + (1.0 - config.final_share) * 0.5 * (1.0 + math.cos(math.pi * fallen))
 
 
-def _interleave(newest: Sequences, older: Sequences) -> Sequences:
-    """The new sessions, each after one of the older ones, these evenly spread over all of them."""
-    n_older = min(len(newest), len(older))
+def _interleave(newest: Sequences, older: Sequences, rehearsed: float) -> Sequences:
+    """The new sessions, and among them older ones, so many for each of these, evenly spread over all."""
+    n_older = min(round(len(newest) * rehearsed), len(older))
     spread = np.linspace(0, len(older) - 1, n_older).round().astype(np.int64)
-    rehearsed = older.take(spread)
-    together = Sequences.concatenate(rehearsed, newest)
+    together = Sequences.concatenate(older.take(spread), newest)
     position = np.concatenate([np.linspace(0, len(newest), n_older, endpoint=False), np.arange(len(newest))])
     return together.take(np.argsort(position, kind="stable"))

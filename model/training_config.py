@@ -57,3 +57,20 @@ class TrainingConfig:
             raise TrainingError(f"loss must be one of {', '.join(LOSS_NAMES)}, not {self.loss!r}")
         if min(self.n_epochs, self.n_lanes, self.n_steps) < 1 or self.n_negatives < 0:
             raise TrainingError("n_epochs, n_lanes and n_steps must be at least 1, n_negatives at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshConfig:
+    """How a trained encoder goes on with newer sessions.
+
+    Attributes:
+        rate: share of the learning rate.
+        n_passes: through the newest sessions.
+        rehearsed: older sessions played among them, for each of the newest.
+        final_share: what the rate falls to, as a share of itself.
+    """
+
+    rate: float = 0.2
+    n_passes: int = 1
+    rehearsed: float = 1.0
+    final_share: float = 0.02

@@ -42,7 +42,12 @@ class OffsetRange(msgspec.Struct, frozen=True):
 
 
 class TrainingWindow(msgspec.Struct, frozen=True):
-    """What a model was trained on."""
+    """What a model was trained on.
+
+    ``first_ms`` and ``until_ms`` are the arrivals of the oldest and the newest click that was read. The
+    network itself was trained on the sessions that ended until ``learnt_until_ms``: later ones were kept for
+    the gate, and only the links between items know them.
+    """
 
     topic: str | None = None
     from_ms: int | None = None
@@ -50,20 +55,76 @@ class TrainingWindow(msgspec.Struct, frozen=True):
     history: list[str] = []
     n_clicks: int = 0
     n_sessions: int = 0
+    first_ms: int | None = None
+    until_ms: int | None = None
+    learnt_until_ms: int | None = None
+
+
+class LengthFigures(msgspec.Struct, frozen=True):
+    """Recall@20 of candidate and serving snapshot on the sessions of one length."""
+
+    length: str
+    targets: int
+    candidate: float
+    serving: float
+    low: float
+    high: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the gate found of a candidate, and whether it may be announced.
+
+    Attributes:
+        accepted: nothing speaks against it.
+        forced: it was announced although something does.
+        reasons: what speaks against it, a line each.
+        serving: the snapshot that it was compared with, None where none served.
+        compared_on: which sessions both answered.
+        targets: how many clicks were foretold.
+        candidate, served: figures of both on these.
+        difference: of each figure the candidate's less the serving one's, and the ends of its 95 % interval.
+        by_length: the same for sessions of each length.
+        index_recall: share of the exact best 20 that the saved index finds.
+        megabytes: size of the bundle.
+        latency_ms: CPU time of one recommendation, the median.
+    """
+
+    accepted: bool
+    forced: bool = False
+    reasons: list[str] = []
+    serving: str | None = None
+    compared_on: str = ""
+    targets: int = 0
+    candidate: dict[str, float] = {}
+    served: dict[str, float] = {}
+    difference: dict[str, tuple[float, float, float]] = {}
+    by_length: list[LengthFigures] = []
+    index_recall: float | None = None
+    megabytes: float | None = None
+    latency_ms: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether nobody is to serve it."""
+        return not self.accepted and not self.forced
 
 
 class Provenance(msgspec.Struct, frozen=True):
     """Where a snapshot comes from and what was measured of it.
 
     ``metrics_of`` says which model the metrics belong to: the one trained without the newest sessions
-    that they were measured on, before it was trained through those too.
+    that they were measured on, before it was trained through those too. ``kind`` is ``full`` where the model
+    was trained from the start and ``refresh`` where it went on from its parent; ``gate`` is None in bundles
+    from before there was one, and in those that no trainer made.
     """
 
     parent: str | None = None
+    kind: str = "full"
     window: TrainingWindow = TrainingWindow()
     metrics: dict[str, float] = {}
     metrics_of: str = ""
     index_recall: float | None = None
+    gate: Verdict | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -77,6 +138,16 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, FileDigest]
     provenance: Provenance
     format_version: int = FORMAT_VERSION
+
+    @property
+    def refused(self) -> bool:
+        """Whether the trainer's gate refused it: kept to be looked at, and for nobody to serve."""
+        return self.provenance.gate is not None and self.provenance.gate.refused
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the bundle."""
+        return sum(digest.bytes for digest in self.files.values()) / 1e6
 
 
 def digest_of(path: Path) -> FileDigest:

@@ -20,10 +20,17 @@ def versions_in_use(announced: Mapping[str, Announcement]) -> frozenset[str]:
 
 
 def delete_old(location: str, keep: int, in_use: Iterable[str]) -> list[str]:
-    """Remove all but the ``keep`` newest snapshots and those in use; gives the versions removed."""
-    versions = [manifest.version for manifest in list_snapshots(location)]
-    kept = {*versions[max(0, len(versions) - keep) :], *in_use}
-    removed = [version for version in versions if version not in kept]
+    """Remove all but the newest snapshots and those in use; gives the versions removed.
+
+    The ``keep`` newest are kept of those trained from the start, of refreshes and of refused ones alike, so
+    that a few minutes of refreshes do not push out what one would go back to.
+    """
+    groups: dict[str, list[str]] = {}
+    for manifest in list_snapshots(location):
+        group = "refused" if manifest.refused else manifest.provenance.kind
+        groups.setdefault(group, []).append(manifest.version)
+    kept = {*in_use, *(version for versions in groups.values() for version in versions[-keep:])}
+    removed = sorted(v for versions in groups.values() for v in versions if v not in kept)
     for version in removed:
         delete_snapshot(location, version)
     return removed

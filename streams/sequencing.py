@@ -33,24 +33,33 @@ def cut_with_times(
     clicks: ClickColumns, vocabulary: Vocabulary, gap_ms: int | None, coder: ContextCoder | None = None
 ) -> tuple[Sequences, NDArray[np.int64]]:
     """``cut_sessions``, and the time of each of their clicks in milliseconds."""
+    places = cut_places(clicks, gap_ms)
+    return in_rows_of(vocabulary, clicks, places, coder), clicks.time_ms[places.rows]
+
+
+def cut_places(clicks: ClickColumns, gap_ms: int | None) -> Sequences:
+    """The sessions before any vocabulary knows them: in place of rows the places of their clicks."""
     n_clicks = len(clicks)
     if n_clicks == 0:
-        empty = np.empty(0, dtype=np.int64)
-        return Sequences(empty, np.zeros(1, dtype=np.int64)), empty
+        return Sequences(np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
     numbers = _number(clicks.session_ids)
     by_session = np.argsort(numbers, kind="stable")
     begins = _begins(numbers[by_session], clicks.time_ms[by_session], gap_ms)
     starts = np.append(np.flatnonzero(begins), n_clicks)
     ends_at = by_session[starts[1:] - 1]  # the place of each session's last click
-    order = np.argsort(ends_at, kind="stable")
-    places = Sequences(by_session, starts).take(order)
-    time_ms = clicks.time_ms[places.rows]
+    return Sequences(by_session, starts).take(np.argsort(ends_at, kind="stable"))
+
+
+def in_rows_of(
+    vocabulary: Vocabulary, clicks: ClickColumns, places: Sequences, coder: ContextCoder | None = None
+) -> Sequences:
+    """Sessions of places (``cut_places``, or some of them) in the rows of a vocabulary."""
     codes = None
     if coder is not None:
-        is_first = np.zeros(n_clicks, dtype=np.bool_)
+        is_first = np.zeros(places.n_clicks, dtype=np.bool_)
         is_first[places.starts[:-1]] = True
-        codes = coder.codes(clicks.each_kind()[places.rows], time_ms, is_first)
-    return Sequences(vocabulary.rows(clicks.item_ids[places.rows]), places.starts, codes), time_ms
+        codes = coder.codes(clicks.each_kind()[places.rows], clicks.time_ms[places.rows], is_first)
+    return Sequences(vocabulary.rows(clicks.item_ids[places.rows]), places.starts, codes)
 
 
 def _number(ids: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ On disk a snapshot is a folder named by its version: ``streams/manifest.py`` has
 import hashlib
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from streams.manifest import (
     Provenance,
     SnapshotError,
     TrainingWindow,
+    Verdict,
     check_file,
     digest_of,
     read_manifest,
@@ -65,6 +67,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "TrainingWindow",
+    "Verdict",
     "delete_snapshot",
     "delete_unfinished",
     "list_snapshots",
@@ -101,11 +104,13 @@ def save_snapshot(
     *,
     ranking: BlendedRanking | None = None,
     created_ms: int | None = None,
+    judge: Callable[[Snapshot], Provenance] | None = None,
 ) -> Snapshot:
     """Write a bundle under ``location`` (a path or any URL that fsspec opens), read back and verified.
 
     A reader sees all of it or nothing: locally a temporary folder is renamed, elsewhere the manifest
-    is uploaded last. Raises :class:`SnapshotError` where the place cannot be written.
+    is uploaded last. ``judge`` is given the bundle as it was read back, before anybody else can see it, and
+    tells the provenance that it gets. Raises :class:`SnapshotError` where the place cannot be written.
     """
     created_ms = int(time.time() * 1000) if created_ms is None else created_ms
     fs, root = open_location(location)
@@ -117,7 +122,10 @@ def save_snapshot(
             folder = Path(name) / "bundle"
             folder.mkdir()
             version = _write_bundle(folder, encoder, vocabulary, index, ranking, provenance, created_ms)
-            load_snapshot(str(folder))
+            saved = load_snapshot(str(folder))
+            if judge is not None:
+                _write_manifest(folder, msgspec.structs.replace(saved.manifest, provenance=judge(saved)))
+            del saved
             target = f"{root.rstrip('/')}/{version}"
             if local:
                 folder.rename(target)
@@ -191,12 +199,19 @@ def _write_bundle(
         files=files,
         provenance=provenance,
     )
-    (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-    for file in (*files, MANIFEST_FILE):
+    for file in files:
         (folder / file).chmod(0o644)  # safetensors lets nobody else read, but workers may be other users
         sync(folder / file)
-    sync(folder)
+    _write_manifest(folder, manifest)
     return version
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    path = folder / MANIFEST_FILE
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+    path.chmod(0o644)
+    sync(path)
+    sync(folder)
 
 
 def _check_agreement(
