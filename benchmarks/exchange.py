@@ -109,8 +109,11 @@ def _listener(run: Run, answers: Path, copies: bool) -> Running:
     return listener
 
 
-def waited_ms(sent: Any, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Join clicks and answers by partition and offset: milliseconds from when each click was due."""
+def waited_ms(sent: Any, answers: NDArray[np.float64], since: str = "due") -> NDArray[np.float64]:
+    """Join clicks and answers by partition and offset: milliseconds from when each click was due.
+
+    ``since`` "awake" begins when the sender set to work on it, after its own waking up.
+    """
     arrived: dict[tuple[int, int], float] = {}
     for partition, offset, at_s in answers.tolist():
         arrived.setdefault((int(partition), int(offset)), at_s)
@@ -118,15 +121,17 @@ def waited_ms(sent: Any, answers: NDArray[np.float64]) -> NDArray[np.float64]:
     at_s = np.array([arrived.get(place, np.inf) for place in places])
     if np.isinf(at_s).any():
         raise BenchmarkError(f"{int(np.isinf(at_s).sum())} of {len(at_s)} clicks have no answer")
-    found: NDArray[np.float64] = (at_s - sent["due"]) * 1e3
+    found: NDArray[np.float64] = (at_s - sent[since]) * 1e3
     return found
 
 
-def latencies_ms(sent: Any, answers: NDArray[np.float64], warm_up_s: float) -> dict[str, Any]:
+def latencies_ms(
+    sent: Any, answers: NDArray[np.float64], warm_up_s: float, since: str = "due"
+) -> dict[str, Any]:
     """Quantiles in milliseconds, without what was due in the first ``warm_up_s``."""
     due, left = sent["due"], sent["sent"]
     counted = due >= due[0] + warm_up_s
-    waited = waited_ms(sent, answers)[counted]
+    waited = waited_ms(sent, answers, since)[counted]
     late = (left - due)[counted] * 1e3
     return {
         "clicks": len(waited),

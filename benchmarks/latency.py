@@ -146,17 +146,25 @@ def _worker(site: Site, feed: _Feed, asked: argparse.Namespace) -> Iterator[dict
             if asked.idle_seconds > 0:
                 say(f"one click, nothing for {asked.idle_seconds:.0f} s, one click")
                 rate = 1 / asked.idle_seconds
-                found = _at_rate(run, worker, feed.take(2), rate, asked.idle_seconds / 2)
+                # A sender that slept for a minute is slow to wake itself, which is no stall of the worker's.
+                found = _at_rate(run, worker, feed.take(2), rate, asked.idle_seconds / 2, since="awake")
                 yield {"what": "worker", "rate": 0.0} | found
 
 
 def _at_rate(
-    run: Run, agent: Running, clicks: Backlog, rate: float, warm_up_s: float, *, copies: bool = False
+    run: Run,
+    agent: Running,
+    clicks: Backlog,
+    rate: float,
+    warm_up_s: float,
+    *,
+    copies: bool = False,
+    since: str = "due",
 ) -> dict[str, Any]:
     """Send at one rate and listen; what is due in the first ``warm_up_s`` is left out."""
     found = exchange(run, agent, clicks, rate, copies=copies)
     return (
-        latencies_ms(found.sent, found.answers, warm_up_s)
+        latencies_ms(found.sent, found.answers, warm_up_s, since)
         | found.cpu_us
         | {"load_average": load()["load_average"]}
     )

@@ -20,10 +20,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def send_all(servers: str, topic: str, clicks: list[tuple[str, str]], rate: float) -> dict[str, Any]:
-    """Send them; gives partition, offset, due and sent time of each, in seconds, and the CPU it took."""
+    """Send them; gives the place of each, when it was due, begun and sent in seconds, and the CPU it took."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, linger_ms=0, acks="all", enable_idempotence=True)
     await producer.start()
-    due, sent = np.zeros(len(clicks)), np.zeros(len(clicks))
+    due, awake, sent = (np.zeros(len(clicks)) for _ in range(3))
     futures = []
     try:
         await producer.partitions_for(topic)
@@ -33,6 +33,7 @@ async def send_all(servers: str, topic: str, clicks: list[tuple[str, str]], rate
             due[number] = began + number / rate
             if (wait_s := due[number] - time.monotonic()) > 0:
                 await asyncio.sleep(wait_s)
+            awake[number] = time.monotonic()
             click = {
                 "session_id": session_id,
                 "item_id": item_id,
@@ -46,7 +47,14 @@ async def send_all(servers: str, topic: str, clicks: list[tuple[str, str]], rate
     finally:
         await producer.stop()
     partition, offset = np.array(places, dtype=np.int64).reshape(-1, 2).T
-    return {"partition": partition, "offset": offset, "due": due, "sent": sent, "cpu_s": cpu_s}
+    return {
+        "partition": partition,
+        "offset": offset,
+        "due": due,
+        "awake": awake,
+        "sent": sent,
+        "cpu_s": cpu_s,
+    }
 
 
 def main() -> None:
