@@ -48,10 +48,14 @@ class Lanes:
 
     def windows(self, n_steps: int) -> Iterator[Window]:
         """The epoch in windows of `n_steps` steps; the last may be shorter."""
-        for first in range(0, len(self.inputs), n_steps):
-            part = slice(first, first + n_steps)
-            codes = None if self.codes is None else self.codes[part]
-            yield Window(self.inputs[part], self.targets[part], self.begins[part], codes)
+        for at in range(-(-len(self.inputs) // n_steps)):
+            yield self.window(at, n_steps)
+
+    def window(self, at: int, n_steps: int) -> Window:
+        """One of the windows, the first is 0."""
+        part = slice(at * n_steps, (at + 1) * n_steps)
+        codes = None if self.codes is None else self.codes[part]
+        return Window(self.inputs[part], self.targets[part], self.begins[part], codes)
 
 
 def lay_out(sequences: Sequences, n_lanes: int) -> Lanes:

@@ -28,6 +28,12 @@ class Optimizer(Protocol):
             rows: the rows that the gradient is of, none twice; None for all.
         """
 
+    def memory_of(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        """What is remembered for a parameter; nothing before its first update."""
+
+    def remember(self, parameter: Tensor, memory: tuple[Tensor, ...]) -> None:
+        """Go on from what `memory_of` gave."""
+
 
 class Adagrad:
     """Adagrad with momentum: a ← a + g²; v ← μ v − η g / √(a + ε); p ← p + v. The accumulator starts at 0."""
@@ -36,6 +42,15 @@ class Adagrad:
         self._momentum = momentum
         self._epsilon = epsilon
         self._memory: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def memory_of(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        """See `Optimizer.memory_of`."""
+        return self._memory.get(id(parameter), (parameter,))[1:]
+
+    def remember(self, parameter: Tensor, memory: tuple[Tensor, ...]) -> None:
+        """See `Optimizer.remember`."""
+        accumulator, velocity = memory
+        self._memory[id(parameter)] = (parameter, accumulator, velocity)
 
     def update(
         self, parameter: Tensor, gradient: Tensor, learning_rate: float, rows: Tensor | None = None
@@ -67,6 +82,15 @@ class Adam:
         self._beta2 = beta2
         self._epsilon = epsilon
         self._memory: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+
+    def memory_of(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        """See `Optimizer.memory_of`."""
+        return self._memory.get(id(parameter), (parameter,))[1:]
+
+    def remember(self, parameter: Tensor, memory: tuple[Tensor, ...]) -> None:
+        """See `Optimizer.remember`."""
+        m, v, n = memory
+        self._memory[id(parameter)] = (parameter, m, v, n)
 
     def update(
         self, parameter: Tensor, gradient: Tensor, learning_rate: float, rows: Tensor | None = None

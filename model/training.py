@@ -19,11 +19,13 @@ import torch
 from model.allocator import keep_freed_memory
 from model.batching import IDLE, Lanes, lay_out
 from model.encoder import EncoderConfig, SessionEncoder
+from model.resuming import Checkpoint, Standing
 from model.sequences import Sequences
 from model.training_config import RefreshConfig, TrainingConfig, TrainingError
 from model.update import Updater
 
 __all__ = [
+    "Checkpoint",
     "OnProgress",
     "Progress",
     "RefreshConfig",
@@ -61,6 +63,7 @@ def train(
     encoder: SessionEncoder | None = None,
     on_progress: OnProgress | None = None,
     on_epoch: OnEpoch | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> SessionEncoder:
     """Train an encoder on sessions, oldest first.
 
@@ -73,6 +76,8 @@ def train(
             (`SessionEncoder.with_rows` brings an older one to a new catalogue).
         on_progress: called several times a second and at the end.
         on_epoch: called after each pass; training goes on as if it had not been.
+        checkpoint: where the run is kept, and gone on with if it was interrupted, by a kill or by what
+            `on_progress` raises. Only for a new encoder.
 
     Returns:
         The encoder, ready to serve. Torch uses as many threads as the caller has set.
@@ -85,7 +90,7 @@ def train(
         encoder = SessionEncoder(encoder_config or EncoderConfig(), n_items, config.seed)
     if encoder.n_items != n_items:
         raise TrainingError(f"the encoder knows {encoder.n_items} items, the catalogue has {n_items}")
-    return _Run(encoder, sequences, config, on_progress, on_epoch).train()
+    return _Run(encoder, sequences, config, on_progress, on_epoch, checkpoint).train()
 
 
 def continue_training(
@@ -131,6 +136,7 @@ class _Run:
         config: TrainingConfig,
         on_progress: OnProgress | None,
         on_epoch: OnEpoch | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         known = sequences.drop_unknown(min_length=2)
         if known.n_targets == 0:
@@ -146,52 +152,83 @@ class _Run:
         self._on_epoch = on_epoch
         counts = np.bincount(known.rows, minlength=encoder.n_items)
         self._updater = Updater(encoder, counts, config)
+        self._checkpoint = checkpoint
+        self._stands = None if checkpoint is None else checkpoint.begin(encoder, known, config)
 
     def train(self) -> SessionEncoder:
         """Make all updates."""
         keep_freed_memory()
         torch.set_flush_denormal(True)  # without it an epoch can take 20 times longer
         config, encoder = self._config, self._encoder.train()
-        n_updates = config.n_epochs * -(-len(self._lanes.inputs) // self._n_steps)
-        progress = _Reporter(self._lanes, config.n_epochs, self._on_progress)
-        update = 0
-        for epoch in range(1, config.n_epochs + 1):
-            state = torch.zeros(self._lanes.inputs.shape[1], encoder.state_dim)
-            for window in self._lanes.windows(self._n_steps):
-                rate = config.learning_rate * schedule(update / n_updates, config)
-                loss, state = self._updater.update(window, state, rate)
-                update += 1
-                progress.add(epoch, int((window.targets != IDLE).sum()), loss)
-            if self._on_epoch is not None:
-                self._on_epoch(epoch, encoder.eval())
+        n_windows = -(-len(self._lanes.inputs) // self._n_steps)
+        n_updates = config.n_epochs * n_windows
+        progress = _Reporter(self._lanes, config.n_epochs, self._on_progress, self._stands)
+        n_made, state = self._restored()
+        for update in range(n_made, n_updates):
+            epoch, at = divmod(update, n_windows)
+            if at == 0:
+                state = torch.zeros(self._lanes.inputs.shape[1], encoder.state_dim)
+            window = self._lanes.window(at, self._n_steps)
+            rate = config.learning_rate * schedule(update / n_updates, config)
+            loss, state = self._updater.update(window, state, rate)
+            n_made += 1
+            try:
+                progress.add(epoch + 1, int((window.targets != IDLE).sum()), loss)
+            except BaseException:  # who is told may interrupt
+                self._keep(n_made, state, progress)
+                raise
+            if n_made == n_updates or (self._checkpoint is not None and self._checkpoint.due):
+                self._keep(n_made, state, progress)
+            if self._on_epoch is not None and at == n_windows - 1:
+                self._on_epoch(epoch + 1, encoder.eval())
                 encoder.train()
         progress.report()
         return encoder.eval()
+
+    def _restored(self) -> tuple[int, torch.Tensor]:
+        """How many updates are made, and the state after the last of them."""
+        if (stands := self._stands) is None:
+            return 0, torch.empty(0)
+        self._stands = None  # as large as the encoder and what the optimiser remembers
+        self._updater.restore(stands.tensors)
+        return stands.n_updates, stands.tensors["state"]
+
+    def _keep(self, n_made: int, state: torch.Tensor, progress: _Reporter) -> None:
+        if self._checkpoint is not None:
+            done, loss = progress.latest.clicks_done, progress.latest.loss
+            tensors = self._updater.tensors() | {"state": state}
+            self._checkpoint.write(Standing(n_made, done, loss, tensors))
 
 
 class _Reporter:
     """Passes progress on, a few times a second."""
 
-    def __init__(self, lanes: Lanes, n_epochs: int, on_progress: OnProgress) -> None:
+    def __init__(
+        self, lanes: Lanes, n_epochs: int, on_progress: OnProgress, stands: Standing | None = None
+    ) -> None:
         self._on_progress = on_progress
         self._started = self._reported = time.perf_counter()
-        self._latest = Progress(1, n_epochs, 0, n_epochs * lanes.n_pairs, math.nan, 0.0)
+        total = n_epochs * lanes.n_pairs
+        done, loss = (0, math.nan) if stands is None else (stands.clicks_done, stands.loss)
+        epoch = min(1 + done * n_epochs // max(total, 1), n_epochs)
+        self.latest = Progress(epoch, n_epochs, done, total, loss, 0.0)
+        self._done_before = done
 
     def add(self, epoch: int, n_clicks: int, loss: float) -> None:
         """Count an update's clicks and report if it is time."""
         now = time.perf_counter()
-        before = self._latest
+        before = self.latest
         done = before.clicks_done + n_clicks
         smooth = loss if math.isnan(before.loss) else 0.98 * before.loss + 0.02 * loss
-        speed = done / max(now - self._started, 1e-9)
-        self._latest = before._replace(epoch=epoch, clicks_done=done, loss=smooth, clicks_per_s=speed)
+        speed = (done - self._done_before) / max(now - self._started, 1e-9)
+        self.latest = before._replace(epoch=epoch, clicks_done=done, loss=smooth, clicks_per_s=speed)
         if now - self._reported >= PROGRESS_EVERY_S:
             self._reported = now
             self.report()
 
     def report(self) -> None:
         """Pass on where training stands."""
-        self._on_progress(self._latest)
+        self._on_progress(self.latest)
 
 
 def lanes_for(sequences: Sequences, config: TrainingConfig) -> tuple[int, int]:

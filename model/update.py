@@ -89,6 +89,25 @@ class Updater:
         self._step(loss, candidates, learning_rate)
         return value, state.detach()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next update depends on beside its window and state; no copies."""
+        found = {"generator": self._generator.get_state()}
+        for name, parameter in self._encoder.named_parameters():
+            found[f"encoder.{name}"] = parameter.detach()
+            for at, memory in enumerate(self._optimizer.memory_of(parameter)):
+                found[f"optimizer.{name}.{at}"] = memory
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` gave."""
+        self._generator.set_state(tensors["generator"])
+        with torch.no_grad():
+            for name, parameter in self._encoder.named_parameters():
+                parameter.copy_(tensors[f"encoder.{name}"])
+                memory = [key for key in tensors if key.rpartition(".")[0] == f"optimizer.{name}"]
+                if memory:
+                    self._optimizer.remember(parameter, tuple(tensors[key] for key in sorted(memory)))
+
     def _candidates(self, inputs: Tensor, targets: Tensor) -> _Candidates:
         encoder = self._encoder
         parameters = [*encoder.item_tables(), *([] if encoder.bias is None else [encoder.bias])]

@@ -21,7 +21,7 @@ from model.blend_training import learn_blend
 from model.encoder import EncoderConfig, SessionEncoder
 from model.ranking import EncoderRanker, PopularRanker, Ranker, sample_queries
 from model.sequences import UNKNOWN, Sequences
-from model.training import OnProgress, TrainingConfig, train
+from model.training import Checkpoint, OnProgress, TrainingConfig, train
 from model.vocabulary import Vocabulary
 from streams.session import STATE_DTYPE
 
@@ -74,15 +74,16 @@ def learn_order(
     *,
     on_training: OnProgress | None = None,
     on_order: Callable[[], None] = lambda: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Order:
     """Learn a blend from the newest of the sessions.
 
-    ``on_training`` follows the encoder, and ``on_order`` is called when that is done. Raises
-    ``TrainingError`` where an encoder cannot be trained.
+    ``on_training`` follows the encoder, which ``checkpoint`` keeps, and ``on_order`` is called when that is
+    done. Raises ``TrainingError`` where an encoder cannot be trained.
     """
     older, newest = sessions.split_newest(HELD_OUT_SHARE)
     half = replace(training, n_epochs=-(-training.n_epochs // 2))
-    trained = train(older, n_items, encoder, half, on_progress=on_training)
+    trained = train(older, n_items, encoder, half, on_progress=on_training, checkpoint=checkpoint)
     on_order()
     index = build_index(trained.item_vectors(), sample_queries(trained, older))
     memory = ItemMemory.remember(older, n_items)
