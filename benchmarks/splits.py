@@ -96,6 +96,6 @@ LOGS: Final[Mapping[str, Callable[[Path], Parts]]] = {
     "trivago": _trivago,
     "shoppers, 10,000 clicks": _shoppers(10_000, 500),
     "shoppers, 60,000 clicks": _shoppers(60_000, 2_000),
-    "shoppers, 100,000 items": _shoppers(1_000_000, 100_000),
+    "shoppers, 100,000 items": _shoppers(600_000, 120_000),
 }
 """By name; each gives the older and the newer clicks."""

@@ -6,7 +6,7 @@ prints how well the runs of ``bench-stream`` agree. A test fails where a table d
 
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import faulted, figures
+from benchmarks import faulted, figures, learnt
 from benchmarks.kept import ROOT, Results, read_results
 from benchmarks.report import command, print_table, say
 from streams.errors import NextclickError
@@ -27,7 +27,9 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
         "recovery": figures.recovery,
         "memory": figures.memory,
         "swap": figures.swap,
+        "training": learnt.training,
     },
+    "docs/model.md": {"ablation": learnt.ablation},
     "docs/operations.md": {"one worker": figures.one_worker, "sizes": figures.sized},
     "docs/faults.md": {"faults": faulted.faults},
 }

@@ -30,6 +30,15 @@ def test_the_order_is_learnt_and_the_lstm_is_the_same_one(
     assert both["nextclick"]["recall@20"] > 0.8
 
 
+def test_noise_is_not_learnt(
+    tmp_path: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = write_clicks(tmp_path / "train.tsv.gz", markov_sessions(500, 80, 1.0, length=6))
+    test = write_clicks(tmp_path / "test.tsv.gz", markov_sessions(100, 80, 1.0, length=6, seed=1))
+    found = evaluate(capsys, "--train", str(train), "--test", str(test), "--methods", "nextclick", *SMALL)
+    assert found["methods"]["nextclick"]["recall@20"] == pytest.approx(20 / 80, abs=0.06)
+
+
 def test_where_no_order_can_be_learnt_the_lstm_s_is_served(
     tmp_path: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

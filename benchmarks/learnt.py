@@ -1,0 +1,92 @@
+"""The tables of training and of the model's parts, made from the newest results of a kind, as Markdown."""
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+from benchmarks.figures import conditions
+from benchmarks.kept import Found, Results, newest
+from benchmarks.report import markdown
+
+RANKINGS = ("lstm", "nextclick")
+
+
+def training(results: Results) -> Iterator[str]:
+    """How fast a log is learnt with each number of threads, and the memory of many clicks."""
+    one = newest(results, "training")
+    if one is None:
+        yield from markdown([])
+        return
+    names = {
+        "threads": "threads",
+        "clicks_per_s": "clicks/s",
+        "cores_busy": "cores busy",
+        "passes": "passes",
+        "seconds": "seconds",
+        "nearly_after_passes": "passes to .99 of the best",
+        "nearly_s": "seconds to it",
+        "best": "best Recall@20",
+    }
+    yield from markdown([{name: line[key] for key, name in names.items()} for line in one["speed"]])
+    if one["memory"]:
+        names = {
+            "clicks": "made-up clicks",
+            "items": "items",
+            "cut_s": "cutting sessions, s",
+            "cut_peak_mb": "its peak, MB",
+            "sessions_mb": "before training, MB",
+            "training_peak_mb": "training's peak, MB",
+            "share_of_a_pass": "of a pass",
+        }
+        yield ""
+        yield from markdown([{name: line[key] for key, name in names.items()} for line in one["memory"]])
+    yield ""
+    yield from conditions([one])
+
+
+def ablation(results: Results) -> Iterator[str]:
+    """What is lost without each part: Recall@20 / MRR@20 of both rankings, means over the seeds."""
+    one = newest(results, "ablation")
+    if one is None:
+        yield from markdown([])
+        return
+    lines: Sequence[Found] = one["figures"]
+    logs = dict.fromkeys(line["log"] for line in lines)
+    parts = dict.fromkeys(line["without"] for line in lines)
+    whole = {log: _accuracy(lines, log, "nothing") for log in logs}
+    rows = []
+    for part in parts:
+        row = {"without": part}
+        for log in logs:
+            found = _accuracy(lines, log, part)
+            for ranking in RANKINGS:
+                before = whole[log][ranking] if part != "nothing" else None
+                row[f"{log}, `{ranking}`"] = _shown(found[ranking], before)
+        rows.append(row)
+    yield from markdown(rows)
+    yield ""
+    targets = {line["log"]: line["targets"] for line in lines}
+    told = ", ".join(f"{log} {n:,}" for log, n in targets.items())
+    seeds = ", ".join(map(str, one["conditions"]["seeds"]))
+    yield f"Recall@20 / MRR@20, below the first line the difference from it; seeds {seeds}; targets: {told}."
+
+
+Pair = tuple[float, float] | None
+
+
+def _accuracy(lines: Sequence[Found], log: str, part: str) -> dict[str, Pair]:
+    """Recall and MRR of both rankings, means over the seeds; None where they were not measured."""
+    own = [line for line in lines if (line["log"], line["without"]) == (log, part)]
+    found: dict[str, Pair] = dict.fromkeys(RANKINGS)
+    for ranking in RANKINGS:
+        if own and all(line[f"{ranking}_recall"] is not None for line in own):
+            recall, mrr = (mean(line[f"{ranking}_{metric}"] for line in own) for metric in ("recall", "mrr"))
+            found[ranking] = (recall, mrr)
+    return found
+
+
+def _shown(found: Pair, before: Pair) -> str:
+    if found is None:
+        return ""
+    if before is None:
+        return f"{found[0]:.4f} / {found[1]:.4f}"
+    return f"{found[0] - before[0]:+.4f} / {found[1] - before[1]:+.4f}"
