@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streams.drift import DriftLimits
 from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 from streams.topics import TopicNames
@@ -47,6 +48,10 @@ def _serving(default: Any, description: str, may_be: str | None = None, **limits
 
 def _training(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
     return _setting(default, "Training", description, may_be, **limits)
+
+
+def _drift(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    return _setting(default, "Drift", description, may_be, **limits)
 
 
 def _some_of(*names: str) -> str:
@@ -187,6 +192,14 @@ class Settings(BaseSettings):
     learning_rate: float | None = _training(None, "Step of the optimiser.", gt=0)
     seed: int | None = _training(None, "Start of the random numbers.", ge=0)
 
+    drift_window_clicks: int = _drift(20_000, "About so many of the newest clicks are looked at.", ge=1_000)
+    drift_popularity: float = _drift(
+        0.3, "Highest Jensen-Shannon distance between what is clicked and what was trained on.", gt=0, le=1
+    )
+    drift_unknown: float = _drift(0.1, "Highest share of clicks on items of no snapshot.", gt=0, le=1)
+    drift_scores: float = _drift(0.25, "Highest population stability index of the best items' scores.", gt=0)
+    drift_quality: float = _drift(0.2, "Highest share of the usual hit rate that may be missing.", gt=0, le=1)
+
     @model_validator(mode="after")
     def _login_is_complete(self) -> Self:
         uses_sasl = self.security_protocol.startswith("SASL_")
@@ -234,6 +247,10 @@ class Settings(BaseSettings):
             snapshots=self.snapshots_topic,
             sessions_changelog=f"{self.group}-sessions-changelog",
         )
+
+    def drift_limits(self) -> DriftLimits:
+        """Return from where on drift is an alarm."""
+        return DriftLimits(self.drift_popularity, self.drift_unknown, self.drift_scores, self.drift_quality)
 
     def connection(self) -> KafkaConnection:
         """Return how to reach Kafka; raises SettingsError if the password's file cannot be read."""

@@ -142,6 +142,8 @@ def _config(settings: Settings, connection: KafkaConnection, topics: TopicNames,
         max_batch=settings.max_batch,
         session_expiry_ms=_minutes_ms(settings.session_expiry_hours * 60),
         stop_wait_s=settings.stop_wait_seconds,
+        drift_limits=settings.drift_limits(),
+        drift_window_clicks=settings.drift_window_clicks,
     )
 
 

@@ -26,6 +26,9 @@ from streams.snapshot import Snapshot
 
 STEPS: Final = 8
 """Clicks so many steps apart are linked, as in the snapshot's own memory of items."""
+SOURCES_KEPT: Final = 150
+"""Items that link to one fresh item, the first ones: what bounds the memory."""
+TAKEN_OVER: Final = 200
 FORWARD_DAMPING: Final = 2.0
 """A source counts as clicked so many times more: what one click says of what follows must not be 1."""
 
@@ -61,6 +64,8 @@ class FreshItems:
         self._counts = np.zeros(n, dtype=np.float32)  # clicks
         self._first = np.zeros(n, dtype=np.int64)  # ``n_clicks`` when it was clicked first
         self._latest = np.zeros(n, dtype=np.int64)
+        self._stand_ins = np.full(n, -1, dtype=np.int64)  # rows of known items
+        self._closeness = np.zeros(n)  # of these
         self._sums = np.zeros((n, dim), dtype=np.float32)
         self._vectors = np.zeros((n, dim), dtype=np.float32)
         self._weights = np.zeros(n, dtype=np.float32)
@@ -76,6 +81,11 @@ class FreshItems:
     def item_id(self, number: int) -> str:
         """Id of a fresh item."""
         return self._item_ids[number]
+
+    def stand_in(self, item_id: str) -> int:
+        """Row of the known item that a fresh one was clicked with most, -1 where there is none."""
+        number = self._numbers.get(item_id)
+        return -1 if number is None else int(self._stand_ins[number])
 
     @property
     def vectors(self) -> Float32Array:
@@ -113,24 +123,22 @@ class FreshItems:
         self._move_vectors()
 
     def take_over(self, before: FreshItems) -> None:
-        """Begin with those of another snapshot's that this one does not know either.
+        """Begin with those of another snapshot's that this one does not know either, clicked last.
 
-        Does nothing where something was learnt already.
+        Does nothing where something was learnt already. It takes some 10 ms at most, between two batches.
         """
         if self.n_clicks or not len(before):
             return
         self.n_clicks = before.n_clicks
-        for number, item_id in enumerate(before._item_ids):
-            if self._vocabulary.row(item_id) is not None:
-                continue
-            own = self._begin(item_id)
+        unknown = [n for n, item_id in enumerate(before._item_ids) if self._vocabulary.row(item_id) is None]
+        for number in sorted(unknown, key=lambda n: before._latest[n])[
+            -min(TAKEN_OVER, self.rules.capacity) :
+        ]:
+            own = self._begin(before._item_ids[number])
             for column in ("_n_sessions", "_counts", "_first", "_latest"):
                 getattr(self, column)[own] = getattr(before, column)[number]
             for source in before._linked[number]:
-                forward, together = before._links[source][number]
-                self._add(source, own, forward, together)
-                if (row := self._vocabulary.row(source)) is not None:
-                    self._evidence.append((own, row, together))
+                self._add(source, self._vocabulary.row(source), own, *before._links[source][number])
         self._move_vectors()
 
     def mentions(self, sessions: Sequence[Items], recent: Int64Array) -> tuple[FreshLinks, OwnFresh]:
@@ -216,37 +224,48 @@ class FreshItems:
             if not links:
                 del self._links[source]
         self._linked[number].clear()
-        for column in (self._n_sessions, self._counts, self._sums, self._weights, self._vectors):
+        for column in (
+            self._n_sessions,
+            self._counts,
+            self._closeness,
+            self._sums,
+            self._weights,
+            self._vectors,
+        ):
             column[number] = 0
+        self._stand_ins[number] = -1
 
     def _link(self, items: Items, clicked: str, row: int | None) -> None:
         """Link a click with those of its session before it, where one of the two is on a fresh item."""
         number = self._numbers.get(clicked)
         for step, item in enumerate(reversed(items[-1 - STEPS : -1]), start=1):
             before = self._numbers.get(item.item_id)
-            if number is None and before is None:
-                continue
             if number is not None:
-                self._add(item.item_id, number, 1 / step**2, 1 / step)
-                if before is None and (known := self._vocabulary.row(item.item_id)) is not None:
-                    self._evidence.append((number, known, 1 / step))
+                before_row = self._vocabulary.row(item.item_id) if before is None else None
+                self._add(item.item_id, before_row, number, 1 / step**2, 1 / step)
             if before is not None:
-                self._add(clicked, before, 0.0, 1 / step)
-                if row is not None:
-                    self._evidence.append((before, row, 1 / step))
+                self._add(clicked, row, before, 0.0, 1 / step)
 
-    def _add(self, source: str, number: int, forward: float, together: float) -> None:
-        links = self._links.setdefault(source, {})
-        if (weights := links.get(number)) is not None:
-            weights[0] += forward
-            weights[1] += together
-        else:
+    def _add(self, source: str, row: int | None, number: int, forward: float, together: float) -> None:
+        """Add to the link from a source, whose row is given where it is known, to a fresh item."""
+        if row is not None:
+            self._evidence.append((number, row, together))
+        links = self._links.get(source) or {}
+        weights = links.get(number)
+        if weights is None:
+            if len(self._linked[number]) >= SOURCES_KEPT:
+                return
+            self._links[source] = links
             if len(links) >= LINKS_KEPT:
                 weakest = min(links, key=lambda other: links[other][1])
                 del links[weakest]
                 self._linked[weakest].discard(source)
-            links[number] = [forward, together]
+            weights = links[number] = [0.0, 0.0]
             self._linked[number].add(source)
+        weights[0] += forward
+        weights[1] += together
+        if row is not None and weights[1] > self._closeness[number]:
+            self._closeness[number], self._stand_ins[number] = weights[1], row
         self._arrays.pop(source, None)
 
     def _move_vectors(self) -> None:

@@ -49,6 +49,9 @@ class WorkerMetrics:
         self.fresh_items = gauge(
             "fresh_items", "Items clicked that the snapshot does not know, held to be recommended"
         )
+        self.drift = gauge("drift", "How far the newest clicks are from the snapshot's, by figure", "figure")
+        self.drift_alarm = gauge("drift_alarm", "1 while a figure of drift is over its limit", "figure")
+        self.drift_alarms = counter("drift_alarms", "Limits of drift that were crossed, by figure", "figure")
         self.lag = gauge("lag_clicks", "Clicks that wait, by partition", "partition")
         self.partitions = gauge("partitions", "Partitions that this worker serves")
         self.last_ending = gauge("last_ending_info", "1 for how the worker before this one ended", "ending")

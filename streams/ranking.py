@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.blend_candidates import Entries
 from model.fresh_candidates import describe_fresh, nearest_fresh
 from streams.fresh import FreshItems
-from streams.session import MAX_ITEMS, SessionItem
+from streams.session import MAX_ITEMS, STATE_DTYPE, SessionItem
 from streams.snapshot import Snapshot
 
 _UNKNOWN: Final = -1
@@ -39,12 +39,16 @@ class ItemRanking:
         items: Sequence[tuple[SessionItem, ...]],
         n: int,
         fresh: FreshItems | None = None,
+        stand_ins: NDArray[np.int64] | None = None,
     ) -> tuple[Scores, Rows]:
         """Give scores and rows of the n best items after states and last items of sessions, best first.
 
         A fresh item's row is its number past the end of the catalogue. With none that is good enough, the
-        answer is the one without ``fresh``, to the bit.
+        answer is the one without ``fresh``, to the bit. ``stand_ins`` are rows of known items to be taken for
+        the last items of sessions that hold no known one, -1 for the other sessions.
         """
+        if stand_ins is not None:
+            states = self._stepped(states, stand_ins)
         search, queries = self._snapshot.index.search, self._snapshot.encoder.queries(states)
         if self._blended is None:
             scores, rows = search(queries, n)
@@ -52,11 +56,24 @@ class ItemRanking:
                 return scores, rows
             return merged(scores, rows, *self._near_fresh(queries, scores, fresh))
         recent = self._recent_rows(items)
+        if not fresh:
+            return self._blended.find(search, queries, recent, n)
+        mentions = fresh.mentions(items, recent)
+        if stand_ins is not None:
+            recent[:, 0] = np.maximum(recent[:, 0], stand_ins)
         scores, rows = search(queries, self._blended.n_nearest(n))
         best = self._blended.best(scores, rows, recent, n)
-        if not fresh:
-            return best
-        return merged(*best, *self._blend_fresh(queries, scores, recent, items, fresh))
+        found, features = describe_fresh(
+            queries, scores, recent, fresh.vectors, fresh.placed, fresh.popularity, *mentions
+        )
+        return merged(*best, self._past_the_end(found), self._blended.blend.scores(features))
+
+    def _stepped(self, states: NDArray[np.float32], stand_ins: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The states as if the items that stand in had been clicked, for this answer only."""
+        states, stepping = states.copy(), np.flatnonzero(stand_ins != _UNKNOWN)
+        moved = self._snapshot.encoder.advance(states[stepping], stand_ins[stepping])
+        states[stepping] = moved.astype(STATE_DTYPE)
+        return states
 
     def _near_fresh(
         self, queries: NDArray[np.float32], scores: Scores, fresh: FreshItems
@@ -64,22 +81,6 @@ class ItemRanking:
         """Candidates among the fresh items by their vectors alone: the rows of the entries, and scores."""
         near, found = nearest_fresh(queries, fresh.vectors, fresh.placed, scores)
         return self._past_the_end(near), found[near.clicks, near.rows]
-
-    def _blend_fresh(
-        self,
-        queries: NDArray[np.float32],
-        scores: Scores,
-        recent: Rows,
-        items: Sequence[tuple[SessionItem, ...]],
-        fresh: FreshItems,
-    ) -> tuple[Entries, NDArray[np.float32]]:
-        """Candidates among the fresh items, scored as the known ones are."""
-        assert self._blended is not None
-        links, own = fresh.mentions(items, recent)
-        found, features = describe_fresh(
-            queries, scores, recent, fresh.vectors, fresh.placed, fresh.popularity, links, own
-        )
-        return self._past_the_end(found), self._blended.blend.scores(features)
 
     def _past_the_end(self, found: Entries) -> Entries:
         return Entries(found.clicks, found.rows + len(self._snapshot.vocabulary))

@@ -9,7 +9,7 @@ a time comes to the same state.
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from streams.snapshot import Snapshot
 from streams.steps import Step, ignore
 
 States = NDArray[np.float32]  # (sessions, state_dim)
-_Found = tuple[list[int], list[float]]  # rows and scores, best first
 _Codes = tuple[int, ...]  # of a click's context; none where the encoder uses none
 
 
@@ -106,6 +105,14 @@ class _Pending(NamedTuple):
     known: bool  # does the session hold an item that the snapshot knows
     items: tuple[SessionItem, ...]  # the session's last, this click's own at the end
     repeated: bool  # the same event again, of which nothing is to be learnt
+
+
+class _Found(NamedTuple):
+    """The best items, best first."""
+
+    source: Literal["model", "popular"]
+    rows: list[int]
+    scores: list[float]
 
 
 class Recommender:
@@ -278,28 +285,42 @@ class Recommender:
 
     def _search(self, pending: Sequence[_Pending], states: States) -> list[_Found]:
         """Rank the items once for all clicks whose session is known; the others get what is popular."""
-        known = [n for n, click in enumerate(pending) if click.known]
-        found = [(list(range(self._n_candidates)), self._popular_scores)] * len(pending)
+        stand_ins = [self._stand_in(click) for click in pending]
+        known = [n for n, click in enumerate(pending) if click.known or stand_ins[n] >= 0]
+        found = [_Found("popular", list(range(self._n_candidates)), self._popular_scores)] * len(pending)
         if known:
             items = [pending[n].items for n in known]
-            scores, rows = self._item_ranking.best(states[known], items, self._n_candidates, self.fresh)
+            chosen = np.array([stand_ins[n] for n in known])
+            scores, rows = self._item_ranking.best(
+                states[known],
+                items,
+                self._n_candidates,
+                self.fresh,
+                chosen if chosen.max() >= 0 else None,
+            )
             rounded = scores.astype(np.float64).round(4)  # float64, so that JSON shows four digits
             for n, best, score in zip(known, rows.tolist(), rounded.tolist(), strict=True):
-                found[n] = (best, score)
+                found[n] = _Found("model", best, score)
         return found
+
+    def _stand_in(self, pending: _Pending) -> int:
+        """Row of an item to answer by where the session holds no known one; -1 where none is needed."""
+        if pending.known or not self.fresh:
+            return -1
+        return self.fresh.stand_in(pending.arrival.click.item_id)
 
     def _recommendation(self, pending: _Pending, found: _Found, created_ms: int) -> Recommendation:
         arrival, click = pending.arrival, pending.arrival.click
         excluded = self._excluded(pending)
         items = [
             ScoredItem(item_id, score)
-            for row, score in zip(*found, strict=True)
+            for row, score in zip(found.rows, found.scores, strict=True)
             if row >= 0 and (item_id := self._item_id(row)) not in excluded
         ]
         return Recommendation(
             session_id=click.session_id,
             snapshot=self.snapshot.version,
-            source="model" if pending.known else "popular",
+            source=found.source,
             created_ms=created_ms,
             click=ClickRef(
                 arrival.partition,

@@ -4,14 +4,15 @@ A shopper comes with a taste (a department and a variant, say camping and green)
 goes on to what people look at next after an item of that kind (tents, then sleeping bags), mostly in the
 variant liked, or looks at another popular item of the same kind, or returns to an item seen before, or
 wanders. So the next click can be learnt from the session, popularity alone is right now and then, and
-nobody can be right always. What is popular drifts, so that a model grows old.
+nobody can be right always. What is popular drifts, so that a model grows old; if asked for, new items appear
+one after the other, and what people look at next turns into something else.
 
 Sessions are drawn in blocks with arrays, one column of clicks after the other; the clicks of all of them
 come out in the order of time.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,10 @@ STYLES = ("", "classic-", "light-", "compact-", "kids-", "pro-", "retro-", "slim
 
 KINDS = tuple(kind for department in DEPARTMENTS for kind in department)
 DAY_MS = 86_400_000
+MOST_SESSIONS = 2_048
+"""Drawn together."""
+STEPS_OF_CHANGE = 40
+"""What changes does so in steps: so many of them at least while a fashion comes and goes."""
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -51,7 +56,12 @@ class GeneratedClick(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How shoppers behave: the chance of each step, and how fast fashions change."""
+    """How shoppers behave: the chance of each step, and how fast fashions change.
+
+    Of ``n_new_items``, beside those that are there at the opening, one appears every ``launch_every_ms`` from
+    ``launch_from_ms`` on, and is among the popular ones at once. With ``turn_ms`` above 0 each kind of item
+    is followed by other kinds after that time: what was learnt of the next click is wrong then, kind by kind.
+    """
 
     follow: float = 0.60  # to an item that people look at next
     same_kind: float = 0.14  # another item of the kind just seen
@@ -61,6 +71,24 @@ class Habits:
     popularity_exponent: float = 0.9
     fashion: float = 0.7  # how far an item's log-popularity swings
     fashion_period_ms: int = 3 * DAY_MS
+    n_new_items: int = 0
+    launch_every_ms: int = 10_000
+    launch_from_ms: int = 0
+    turn_ms: int = 0
+    steady_ms: int = 0  # before that nothing changes; what changes counts its time from there
+
+    @property
+    def fastest_ms(self) -> float:
+        """The shortest time in which something changes."""
+        times = [self.fashion_period_ms]
+        times += [self.launch_every_ms * 20] if self.n_new_items else []  # one of many: no need to be exact
+        times += [self.turn_ms] if self.turn_ms else []
+        return min(times)
+
+
+def drifting(habits: Habits, within_ms: int) -> Habits:
+    """The same shoppers in a shop that is another after that time, in what is popular and what follows."""
+    return replace(habits, fashion=1.5, fashion_period_ms=2 * within_ms, turn_ms=within_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +108,16 @@ class Catalogue:
         return int(self.row_of.shape[0])
 
 
-def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
-    """``n_items`` items named as in ``red-running-shoes``; every kind has about as many variants."""
+def make_catalogue(n_items: int, rng: np.random.Generator, n_new_items: int = 0) -> Catalogue:
+    """``n_items`` items named as in ``red-running-shoes``; every kind has about as many variants.
+
+    Those to appear later come behind them, in further variants.
+    """
     if n_items < 2:
         raise ValueError(f"a catalogue needs at least 2 items, got {n_items}")
     n_kinds = min(len(KINDS), max(1, n_items // 4))
-    n_variants = -(-n_items // n_kinds)
-    rows = np.arange(n_items)
+    n_variants = -(-(n_items + n_new_items) // n_kinds)
+    rows = np.arange(n_items + n_new_items)
     kind, variant = rows % n_kinds, rows // n_kinds
     row_of = np.full((n_kinds, n_variants), -1, dtype=np.int64)
     row_of[kind, variant] = rows
@@ -169,21 +200,41 @@ class _Shop:
     def __init__(self, seed: int, n_items: int, habits: Habits) -> None:
         self.rng = np.random.default_rng(seed)
         self.habits = habits
-        self.catalogue = make_catalogue(n_items, self.rng)
+        self.catalogue = make_catalogue(n_items, self.rng, habits.n_new_items)
+        self._changes = np.random.default_rng([seed, 1])  # what stays the same draws as without them
+        launches = habits.launch_from_ms + habits.launch_every_ms * (1.0 + np.arange(habits.n_new_items))
+        self._appears_ms = np.concatenate([np.full(n_items, -np.inf), launches])
+        self._turns = self._changes.random(self.catalogue.n_kinds)  # the part of ``turn_ms`` that is left
+        self._next_kinds = self.catalogue.next_kinds.copy()
+        self._n_turns = np.zeros(self.catalogue.n_kinds, dtype=np.int64)
         self._by_kind = np.argsort(self.catalogue.kind, kind="stable")
         sizes = np.bincount(self.catalogue.kind, minlength=self.catalogue.n_kinds)
         self._kind_ends = np.cumsum(sizes)
-        ranks = self.rng.permutation(n_items) + 1
+        new_ranks = self._changes.integers(1, max(2, n_items // 20), habits.n_new_items)
+        ranks = np.concatenate([self.rng.permutation(n_items) + 1, new_ranks])
         self._log_popularity = -habits.popularity_exponent * np.log(ranks)
-        self._phase = self.rng.random(n_items)
+        self._phase = np.concatenate([self.rng.random(n_items), self._changes.random(habits.n_new_items)])
         self._cumulated: Floats = np.empty(0)
         self.set_time(0.0)
 
     def set_time(self, time_ms: float) -> None:
-        """Make popular what is popular then."""
+        """Make popular what is popular then, put on the shelf what has appeared, and turn habits."""
+        time_ms = max(0.0, time_ms - self.habits.steady_ms)
+        self._on_shelf = self._appears_ms <= time_ms
+        self._turn(time_ms)
         swing = np.sin(2 * np.pi * (time_ms / self.habits.fashion_period_ms + self._phase))
-        popularity = np.exp(self._log_popularity + self.habits.fashion * swing)
+        popularity = np.where(self._on_shelf, np.exp(self._log_popularity + self.habits.fashion * swing), 0.0)
         self._cumulated = np.concatenate(([0.0], np.cumsum(popularity[self._by_kind])))
+
+    def _turn(self, time_ms: float) -> None:
+        """Kinds whose time has come are followed by others from then on; each once in ``turn_ms``."""
+        if not self.habits.turn_ms:
+            return
+        n_kinds = self.catalogue.n_kinds
+        due: Rows = np.floor(time_ms / self.habits.turn_ms + self._turns).astype(np.int64)
+        for kind in np.flatnonzero(due > self._n_turns):
+            self._next_kinds[kind] = self._changes.integers(n_kinds, size=4)
+        self._n_turns = due
 
     def popular(self, n: int) -> Rows:
         """``n`` rows drawn by popularity from everything."""
@@ -220,18 +271,22 @@ class _Shop:
     def _follow(self, kinds: Rows, tastes: Rows) -> Rows:
         catalogue = self.catalogue
         pick = np.searchsorted(np.cumsum(catalogue.next_chances)[:-1], self.rng.random(len(kinds)))
-        kinds = catalogue.next_kinds[kinds, pick]
+        kinds = self._next_kinds[kinds, pick]
         liked = catalogue.row_of[kinds, tastes]
-        keep = (self.rng.random(len(kinds)) < self.habits.keep_variant) & (liked >= 0)
+        keep = (self.rng.random(len(kinds)) < self.habits.keep_variant) & (liked >= 0) & self._on_shelf[liked]
         return np.where(keep, liked, self.popular_of_kind(kinds))
 
 
 _Block = tuple[Floats, Rows, Rows]  # times in ms, session numbers, rows; in order of time
 
 
-def _blocks(shop: _Shop, n_shoppers: int, gap_ms: float, n_sessions: int = 2048) -> Iterator[_Block]:
-    """Blocks of clicks in order of time; a click waits until no later session can come before it."""
+def _blocks(shop: _Shop, n_shoppers: int, gap_ms: float) -> Iterator[_Block]:
+    """Blocks of clicks in order of time; a click waits until no later session can come before it.
+
+    The shop is as it is at a block's beginning, so blocks are short where something changes fast.
+    """
     between_ms = shop.habits.mean_clicks * gap_ms / n_shoppers  # from one shopper's entry to the next one's
+    n_sessions = int(min(MOST_SESSIONS, max(1, shop.habits.fastest_ms / STEPS_OF_CHANGE / between_ms)))
     # Who is there at the opening has some of the visit behind: fewer shoppers, for as many clicks as later.
     n_early = max(1, round(n_shoppers * (1 - 1 / shop.habits.mean_clicks) ** 2))
     first, opened_ms = 0, 0.0

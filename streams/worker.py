@@ -16,6 +16,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from streams.app import build_app
+from streams.drift_watch import DriftMonitor
 from streams.endings import end_process
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
@@ -66,6 +67,7 @@ class Worker:
         self._recommender = recommender
         self._served: Recommender | None = None  # by the batch before
         self._metrics = metrics
+        self._drift = DriftMonitor(config.drift_limits, config.drift_window_clicks, metrics)
         client_id = f"{config.group}-{config.name}"
         self._outbox = Outbox(config.connection, client_id, before_request=self.ownership.check_pause)
         self._table = SessionTable(self.app, config.n_partitions)
@@ -222,6 +224,7 @@ class Worker:
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
         if recommender.fresh is not None:
             recommender.fresh.learn(answers.folded)
+        self._drift.note(recommender.snapshot, answers)
         progress.done(Step.ACKNOWLEDGE)
         return len(records)
 
@@ -307,6 +310,7 @@ class Worker:
                 await self._expire()
                 self._note_lag()
                 self._note_fresh()
+                self._drift.tell(time.monotonic())
                 for tp in await self.app.consumer.look_for_lost():
                     self._tell_fetched_again(tp.partition)
         except PartitionsMovedError:

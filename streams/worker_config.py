@@ -1,8 +1,9 @@
 """What a worker needs to know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.drift import DriftLimits
 from streams.kafka import KafkaConnection
 from streams.topics import TopicNames
 
@@ -24,3 +25,5 @@ class WorkerConfig:
     heartbeat_s: float = 3.0
     stop_wait_s: float = 10.0
     commit_interval_s: float = 1.0
+    drift_limits: DriftLimits = field(default_factory=DriftLimits)
+    drift_window_clicks: int = 20_000

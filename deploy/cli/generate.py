@@ -16,7 +16,7 @@ from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
 from streams.clickfile import ClickColumns, write_click_file
 from streams.replaying import at_speed, send_clicks
-from streams.shoppers import GeneratedClick, generate_clicks, generate_columns
+from streams.shoppers import GeneratedClick, Habits, drifting, generate_clicks, generate_columns
 
 FILE_CLICKS = 100_000
 FILE_START = "2026-01-01"
@@ -33,6 +33,16 @@ def command(
     ] = 20.0,
     clicks: Annotated[int | None, typer.Option(min=1, help="End after so many clicks.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End after so many minutes.")] = None,
+    new_items: Annotated[
+        int, typer.Option(min=0, help="So many further items appear, one after the other.")
+    ] = 0,
+    new_item_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="From one new item to the next.")
+    ] = 10.0,
+    drift_minutes: Annotated[
+        float | None,
+        typer.Option(help="Fashions, and what people look at next, change within so many minutes."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same shop and shoppers.")] = 1,
     out: Annotated[
         Path | None,
@@ -60,7 +70,7 @@ def command(
         clicks, minutes = min(clicks or n_in_time, n_in_time), None
     if rate == 0 and out is None and clicks is None:
         raise typer.BadParameter("--rate 0 needs --clicks or --minutes")
-    shop = _Shop(seed, items, shoppers, pace)
+    shop = _Shop(seed, items, shoppers, pace, _habits(new_items, new_item_every, drift_minutes))
     if out is not None:
         columns = shop.columns(clicks or FILE_CLICKS, parse_start(start or FILE_START), session_prefix or "")
         write_click_file(out, columns)
@@ -87,12 +97,21 @@ def command(
     report_sent(output, sent, settings.clicks_topic, clicks)
 
 
+def _habits(n_new_items: int, new_item_every_s: float, drift_minutes: float | None) -> Habits:
+    for name, value in (("--new-item-every", new_item_every_s), ("--drift-minutes", drift_minutes)):
+        if value is not None and not value > 0:
+            raise typer.BadParameter(f"{name} is {value}, it must be above 0")
+    habits = Habits(n_new_items=n_new_items, launch_every_ms=round(1000 * new_item_every_s))
+    return habits if drift_minutes is None else drifting(habits, round(60_000 * drift_minutes))
+
+
 @dataclass(frozen=True, slots=True)
 class _Shop:
     seed: int
     n_items: int
     n_shoppers: int
     clicks_per_s: float
+    habits: Habits
 
     def columns(self, n_clicks: int, start_ms: int, session_prefix: str) -> ClickColumns:
         """The first clicks, for a file."""
@@ -104,6 +123,7 @@ class _Shop:
             clicks_per_s=self.clicks_per_s,
             start_ms=start_ms,
             session_prefix=session_prefix,
+            habits=self.habits,
         )
 
     def stream(self, start_ms: int, session_prefix: str) -> Iterator[GeneratedClick]:
@@ -115,4 +135,5 @@ class _Shop:
             clicks_per_s=self.clicks_per_s,
             start_ms=start_ms,
             session_prefix=session_prefix,
+            habits=self.habits,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from streams.snapshot import Snapshot
 from streams.topics import TopicNames
-from tests.faults.clicks import Sent
+from tests.faults.clicks import UNKNOWN_ITEM, Sent
 from tests.faults.evidence import Answer, Refused, State, read_answer, read_refused, read_state
 from tests.faults.reading import COMMITS_TOPIC, Follower, commits_of
 from tests.integration.harness import Position, Record
@@ -200,7 +200,8 @@ def _check_outcomes(
     for answer in answers:
         if (before := first.setdefault(answer.click, answer)) is not answer:
             audit.duplicates += 1
-            if before.snapshot == answer.snapshot and abs(before.best - answer.best) > 0.01:
+            comparable = before.snapshot == answer.snapshot and answer.item_id != UNKNOWN_ITEM
+            if comparable and abs(before.best - answer.best) > 0.01:
                 audit.wrong.append(f"{answer.click}: answered again from another state")
             continue
         if (problem := _misfit(answer, clicks.get(answer.click), snapshots)) is not None:

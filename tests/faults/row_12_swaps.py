@@ -109,7 +109,7 @@ def _mixed_answers(stage: Stage, answers: list[dict[str, Any]]) -> list[str]:
     problems = []
     for click, session in folds:
         answer = by_click[Position(click.partition, click.offset)]
-        if answer["source"] != "model":
+        if answer["source"] != "model" or all(item_id == UNKNOWN_ITEM for item_id, _, _ in session.items):
             continue
         snapshot = stage.site.snapshots[answer["snapshot"]]
         if not _is_of(snapshot, vectors[snapshot.version], session, answer["items"]):

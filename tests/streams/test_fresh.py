@@ -80,6 +80,12 @@ def test_an_item_that_was_clicked_alone_is_not_found_by_its_vector() -> None:
     assert np.isfinite(fresh.vectors).all()
 
 
+def test_the_item_clicked_with_it_most_stands_in() -> None:
+    fresh = learnt([ITEMS[3], "new-a", ITEMS[7]], ["new-a", ITEMS[7]], ["new-b", "new-a"], ["new-c"])
+    assert fresh.stand_in("new-a") == 7
+    assert [fresh.stand_in(item_id) for item_id in ("new-b", "new-c", "never-clicked", ITEMS[0])] == [-1] * 4
+
+
 def test_links_lead_from_what_was_clicked_before_and_in_either_order() -> None:
     fresh = learnt([ITEMS[2], "new-a", ITEMS[7]])
     forward, together = mentioned(fresh, ITEMS[2])["new-a"]
@@ -165,8 +171,36 @@ def test_no_session_s_state_depends_on_fresh_items(ranking: Ranking) -> None:
     assert stored == stored_plain
     assert served != plain
     known = set(ITEMS)
-    for ours, theirs in zip(served, plain, strict=True):
-        assert [item for item in ours if item in known] == theirs[: sum(item in known for item in ours)]
+    with_known = set()
+    for (session, item_id), ours, theirs in zip(clicked, served, plain, strict=True):
+        with_known |= {session} if item_id in known else set()
+        if session in with_known:
+            assert [item for item in ours if item in known] == theirs[: sum(item in known for item in ours)]
+
+
+@pytest.mark.parametrize("ranking", list(Ranking))
+def test_a_session_of_fresh_items_is_answered_as_after_the_item_clicked_with_them_most(
+    ranking: Ranking,
+) -> None:
+    fresh = learnt([ITEMS[5], "new-a"], ["new-a", ITEMS[5]], [ITEMS[4], "new-a"])
+    recommender = Recommender(SNAPSHOT, ranking=ranking, repeat_items=RepeatItems.ALL, fresh=fresh)
+    plain = Recommender(SNAPSHOT, ranking=ranking, repeat_items=RepeatItems.ALL)
+    click = Arrival(Click("s", "new-a", NOW_MS), 0, 0, NOW_MS)
+    (answer,) = recommender.answer([click], {}, created_ms=0).recommendations
+    expected = serve(plain, [("s", ITEMS[5])])[0][-1]
+    known = [item.item_id for item in answer.items if item.item_id != "new-a"]
+    assert answer.source == "model"
+    assert known == expected[: len(known)]
+
+
+def test_a_session_with_a_known_item_is_answered_by_that() -> None:
+    fresh = learnt([ITEMS[5], "new-a"], ["new-a", ITEMS[5]])
+    recommender = Recommender(SNAPSHOT, repeat_items=RepeatItems.ALL, fresh=fresh)
+    clicked = [("s", ITEMS[0]), ("s", "new-a")]
+    ours = serve(recommender, clicked, learn=False)[0][-1]
+    theirs = serve(Recommender(SNAPSHOT, repeat_items=RepeatItems.ALL), clicked)[0][-1]
+    known = [item for item in ours if item != "new-a"]
+    assert known == theirs[: len(known)]
 
 
 def test_what_may_repeat_goes_for_fresh_items_too() -> None:

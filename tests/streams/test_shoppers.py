@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from streams.shoppers import Habits, generate_clicks, generate_columns, make_catalogue
+from streams.clickfile import ClickColumns
+from streams.shoppers import Habits, drifting, generate_clicks, generate_columns, make_catalogue
 
 
 def test_the_same_seed_gives_the_same_clicks() -> None:
@@ -87,3 +88,47 @@ def test_nobody_can_be_right_always() -> None:
     columns = generate_columns(5, 20_000, n_items=300)
     pairs = Counter(zip(columns.item_ids[:-1], columns.item_ids[1:], strict=True))
     assert len(pairs) > 5_000
+
+
+def test_new_items_appear_one_after_the_other_and_are_soon_clicked() -> None:
+    habits = Habits(n_new_items=20, launch_every_ms=20_000)
+    columns = generate_columns(3, 20_000, n_items=120, clicks_per_s=40.0, habits=habits)
+    there = set(make_catalogue(120, np.random.default_rng(3)).item_ids)
+    first_ms: dict[str, int] = {}
+    for item_id, time_ms in zip(columns.item_ids.tolist(), columns.time_ms.tolist(), strict=True):
+        if item_id not in there:
+            first_ms.setdefault(item_id, time_ms)
+    assert len(first_ms) == 20
+    waited_s = (np.sort(list(first_ms.values())) - 20_000 * np.arange(1, 21)) / 1000
+    assert waited_s.min() >= 0
+    assert np.median(waited_s) < 20
+    newest = columns.item_ids[-5_000:]
+    assert 0.1 < sum(item_id in first_ms for item_id in newest) / len(newest) < 0.6
+
+
+def test_new_items_leave_the_rest_of_the_shop_as_it_was() -> None:
+    later = Habits(n_new_items=5, launch_every_ms=10_000_000)
+    plain, with_later = (generate_columns(4, 3_000, habits=habits) for habits in (Habits(), later))
+    assert with_later.item_ids.tolist() == plain.item_ids.tolist()
+
+
+def following(columns: ClickColumns, clicks: slice) -> set[tuple[str, str]]:
+    """The hundred most frequent pairs of kinds clicked one after the other."""
+    last: dict[str, str] = {}
+    pairs: Counter[tuple[str, str]] = Counter()
+    for session_id, item_id in zip(columns.session_ids[clicks], columns.item_ids[clicks], strict=True):
+        kind = item_id.partition("-")[2]
+        if session_id in last and last[session_id] != kind:
+            pairs[last[session_id], kind] += 1
+        last[session_id] = kind
+    return {pair for pair, _ in pairs.most_common(100)}
+
+
+def test_what_follows_turns_where_that_is_asked_for() -> None:
+    steady, turning = (
+        generate_columns(6, 60_000, n_items=300, clicks_per_s=50.0, habits=habits)
+        for habits in (Habits(), drifting(Habits(), 600_000))
+    )
+    early, late = slice(0, 15_000), slice(45_000, 60_000)  # late begins after 900 s
+    assert len(following(steady, early) & following(steady, late)) > 80
+    assert len(following(turning, early) & following(turning, late)) < 50
