@@ -112,10 +112,9 @@ def test_production_answers_where_the_canary_raises_and_the_canary_is_given_up(
 
 def test_a_click_that_nobody_can_answer_is_no_fault_of_the_canary() -> None:
     reasons: list[str] = []
-    poisoned = [Broken(tiny_snapshot(version)) for version in ("v1", "v2")]
-    for each in poisoned:
-        each.raises_at = ITEMS[6]
-    sides = Sides(*poisoned, 0.5, reasons.append)
+    production, canary = (Broken(tiny_snapshot(version)) for version in ("v1", "v2"))
+    production.raises_at = canary.raises_at = ITEMS[6]
+    sides = Sides(production, canary, 0.5, reasons.append)
     session_id = next(f"s-{n}" for n in range(99) if is_on_canary_side(f"s-{n}", 0.5))
     records = [click(session_id, ITEMS[1], 0), click(session_id, ITEMS[6], 1)]
     answers, poison = answer_by_sides(sides, records, decode_batch(records).arrivals, {}, NOW_MS)

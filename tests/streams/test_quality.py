@@ -39,7 +39,9 @@ def test_only_the_first_twenty_count() -> None:
     items = [f"i{n}" for n in range(30)]
     for n in (19, 20):
         quality.note([answer(f"s{n}", "a", items), answer(f"s{n}", f"i{n}", [])])
-    assert quality.take() == {"v1": Figures(Sums(2, 1, 1), Sums(2, 0.05, pytest.approx(0.0025)))}
+    found = quality.take()["v1"]
+    assert found.hits == Sums(2, 1, 1)
+    assert (found.reciprocal_ranks.total, found.reciprocal_ranks.squares) == pytest.approx((0.05, 0.0025))
 
 
 def test_a_click_counts_for_the_snapshot_that_made_the_list() -> None:

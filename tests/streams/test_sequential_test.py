@@ -30,7 +30,7 @@ def test_the_interval_is_the_formulas() -> None:
     found = difference(hits(198, 99), hits(198, 99), alpha=0.01, typical=0.1)
     variance = 0.25 * 2 / 198
     reach = sqrt(variance * (variance + 0.01) / 0.01 * 2 * log(sqrt((variance + 0.01) / variance) / 0.01))
-    assert found == Difference(0.0, pytest.approx(-reach), pytest.approx(reach))
+    assert (found.found, found.low, found.high) == pytest.approx((0.0, -reach, reach))
     wider = difference(hits(198, 99), hits(198, 99), alpha=0.01, typical=0.1, clustering=2.0)
     assert wider.high > 1.3 * found.high
 
@@ -93,7 +93,8 @@ def test_clicks_that_come_in_sessions_raise_no_more_alarms_once_that_is_told() -
         shape = (RUNS, 100, sessions_per_look, 5)
         as_the_session = random.random(shape) < 0.5
         session, click = random.random((*shape[:3], 1)) < 0.4, random.random(shape) < 0.4
-        return np.where(as_the_session, session, click).sum(axis=(2, 3)).cumsum(axis=1)
+        found: NDArray[np.int64] = np.where(as_the_session, session, click).sum(axis=(2, 3)).cumsum(axis=1)
+        return found
 
     canary, production = draw_sessions(CANARY_CLICKS // 5, 5), draw_sessions(OTHER_CLICKS // 5, 6)
     alarms = (first_seen_worse(canary, production, clustering=2.0) >= 0).mean()
