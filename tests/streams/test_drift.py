@@ -61,7 +61,9 @@ def test_samples_of_one_source_are_not_told_apart() -> None:
     random = np.random.default_rng(0)
     shares = random.dirichlet(np.ones(250))
     distances = [
-        jensen_shannon(random.multinomial(100_000, shares) * 1.0, random.multinomial(3_000, shares) * 1.0)
+        jensen_shannon(
+            random.multinomial(100_000, shares).astype(float), random.multinomial(3_000, shares).astype(float)
+        )
         for _ in range(20)
     ]
     assert max(distances) < 0.08
