@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-fresh bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -66,6 +66,9 @@ bench-training: $(STAMP)  ## How fast a model is trained, how soon it is good, a
 
 bench-ablation: $(STAMP)  ## What each part of the model is worth, on three logs
 	$(BIN)/python -m benchmarks.ablation $(ARGS)
+
+bench-fresh: setup  ## How soon a new item is recommended, and how many clicks on new items are foretold
+	$(BIN)/python -m benchmarks.fresh $(ARGS)
 
 bench-stream: setup  ## The whole job against an agent that forwards the bytes and against a naive app
 	$(BIN)/python -m benchmarks.stream $(ARGS)

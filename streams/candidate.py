@@ -47,6 +47,11 @@ class Log:
         """How many sessions had ended by then."""
         return int(np.searchsorted(self.ended_ms, until_ms, side="right"))
 
+    def items_since(self, serving: Snapshot) -> NDArray[np.object_]:
+        """Items of the clicks that have come since a snapshot was made; of all where it does not say when."""
+        until_ms = serving.manifest.provenance.window.until_ms
+        return self.clicks.item_ids if until_ms is None else self.clicks.item_ids[self.arrival_ms > until_ms]
+
     def ground(self, serving: TrainingWindow | None) -> Ground:
         """On which sessions a candidate made of this log is compared with what serves."""
         began_ms = self.arrival_ms[self.places.rows[self.places.starts[:-1]]]

@@ -24,6 +24,9 @@ HEAD: Final = 256
 FEWEST_CLICKS: Final = 1_000
 """Of fewer nothing is said."""
 
+CALM: Final = 0.8
+"""Below this share of its limit a figure has calmed down."""
+
 Counts = NDArray[np.float64]
 
 
@@ -34,6 +37,14 @@ class Figure(StrEnum):
     UNKNOWN = "unknown"  # share of the clicks on items that the snapshot does not know
     SCORES = "scores"  # population stability index of the best items' scores
     QUALITY = "quality"  # share of the expected hit rate that is missing
+
+
+_WHAT: Final = {
+    Figure.POPULARITY: "what is clicked is no longer what the snapshot was trained on",
+    Figure.UNKNOWN: "many clicks are on items that the snapshot does not know",
+    Figure.SCORES: "answers score otherwise than they did",
+    Figure.QUALITY: "fewer clicks are on what was recommended than there were",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,25 @@ class DriftLimits:
         """The limit of one figure."""
         limit: float = getattr(self, figure.value)
         return limit
+
+    def told(self, figure: Figure, value: float) -> str:
+        """What a figure above its limit means, in words."""
+        return f"{_WHAT[figure]} ({figure} is {value:.3f}, the limit {self.of(figure):g})"
+
+
+class DriftAlarms:
+    """Which figures are above their limits; one that is has to calm down before it is told again."""
+
+    def __init__(self, limits: DriftLimits) -> None:
+        self.limits = limits
+        self.raised: set[Figure] = set()
+
+    def update(self, figures: Mapping[Figure, float]) -> list[Figure]:
+        """Give the figures that have crossed their limits since the last time."""
+        crossed = [figure for figure in self.limits.crossed(figures) if figure not in self.raised]
+        calm = {one for one in self.raised if figures.get(one, np.inf) <= CALM * self.limits.of(one)}
+        self.raised = (self.raised - calm) | set(crossed)
+        return crossed
 
 
 def drift_of_clicks(vocabulary: Vocabulary, item_ids: Iterable[str]) -> dict[Figure, float]:

@@ -6,7 +6,7 @@ Counts fade, so that they tell of about the newest window of clicks; they cost u
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from streams.drift import (
     FEWEST_CLICKS,
     HEAD,
     Counts,
+    DriftAlarms,
     DriftLimits,
     Figure,
     figures_of_counts,
@@ -31,13 +32,6 @@ from streams.snapshot import Snapshot
 N_BINS: Final = 10
 TELL_EVERY_S: Final = 5.0
 _FOLD_AT: Final = 256
-_CALM: Final = 0.8
-_WHAT: Final = {
-    Figure.POPULARITY: "what is clicked is no longer what the snapshot was trained on",
-    Figure.UNKNOWN: "many clicks are on items that the snapshot does not know",
-    Figure.SCORES: "answers score otherwise than they did",
-    Figure.QUALITY: "fewer clicks are on what was recommended than there were",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -76,13 +70,7 @@ class DriftMonitor:
         figures = self._watch.figures()
         for figure in self._alarms.update(figures):
             self._metrics.drift_alarms.labels(figure).inc()
-            _log.warning(
-                "drift: %s (%s is %.3f, the limit %g): a full training is due",
-                _WHAT[figure],
-                figure,
-                figures[figure],
-                self._limits.of(figure),
-            )
+            _log.warning("drift: %s: a full training is due", self._limits.told(figure, figures[figure]))
         for figure, value in figures.items():
             self._metrics.drift.labels(figure).set(value)
             self._metrics.drift_alarm.labels(figure).set(figure in self._alarms.raised)
@@ -177,18 +165,3 @@ class DriftWatch:
 
 def _binned(scores: Counts, edges: Counts) -> Counts:
     return np.bincount(np.searchsorted(edges, scores), minlength=N_BINS).astype(np.float64)
-
-
-class DriftAlarms:
-    """Which figures are above their limits; one that is has to calm down before it is told again."""
-
-    def __init__(self, limits: DriftLimits) -> None:
-        self.limits = limits
-        self.raised: set[Figure] = set()
-
-    def update(self, figures: Mapping[Figure, float]) -> list[Figure]:
-        """Give the figures that have crossed their limits since the last time."""
-        crossed = [figure for figure in self.limits.crossed(figures) if figure not in self.raised]
-        calm = {one for one in self.raised if figures.get(one, 0.0) <= _CALM * self.limits.of(one)}
-        self.raised = (self.raised - calm) | set(crossed)
-        return crossed

@@ -5,7 +5,14 @@ import pytest
 
 from model.vocabulary import Vocabulary
 from streams.clickfile import ClickColumns
-from streams.drift import DriftLimits, Figure, drift_of_clicks, jensen_shannon, population_stability
+from streams.drift import (
+    DriftAlarms,
+    DriftLimits,
+    Figure,
+    drift_of_clicks,
+    jensen_shannon,
+    population_stability,
+)
 from streams.shoppers import Habits, drifting, generate_columns
 
 N_TRAIN = 20_000
@@ -73,3 +80,10 @@ def test_the_stability_index_is_the_formula() -> None:
     p, q = np.array([99.5, 299.5]), np.array([199.5, 199.5])
     expected = (0.5 - 0.25) * np.log(0.5 / 0.25) + (0.5 - 0.75) * np.log(0.5 / 0.75)
     assert population_stability(p, q) == pytest.approx(expected)
+
+
+def test_an_alarm_is_told_once_until_it_has_calmed_down() -> None:
+    alarms = DriftAlarms(DriftLimits(unknown=0.1))
+    told = [alarms.update({Figure.UNKNOWN: value}) for value in (0.05, 0.11, 0.2, 0.09, 0.11, 0.07, 0.11)]
+    crossed = [Figure.UNKNOWN]
+    assert told == [[], crossed, [], [], [], [], crossed]

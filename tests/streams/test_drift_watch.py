@@ -8,7 +8,7 @@ import pytest
 
 from model.vocabulary import Vocabulary
 from streams.drift import DriftLimits, Figure, drift_of_clicks
-from streams.drift_watch import DriftAlarms, DriftMonitor, DriftWatch
+from streams.drift_watch import DriftMonitor, DriftWatch
 from streams.events import ClickRef, Recommendation, ScoredItem
 from streams.fresh import Items
 from streams.metrics import WorkerMetrics
@@ -97,13 +97,6 @@ def test_a_falling_hit_rate_is_the_share_that_is_missing() -> None:
     for _ in range(100):
         watch.note_hits(100, 60)
     assert watch.figures()[Figure.QUALITY] == 0.0
-
-
-def test_an_alarm_is_told_once_until_it_has_calmed_down() -> None:
-    alarms = DriftAlarms(DriftLimits(unknown=0.1))
-    told = [alarms.update({Figure.UNKNOWN: value}) for value in (0.05, 0.11, 0.2, 0.09, 0.11, 0.07, 0.11)]
-    crossed = [Figure.UNKNOWN]
-    assert told == [[], crossed, [], [], [], [], crossed]
 
 
 def batch(item_ids: list[str]) -> Answers:
