@@ -34,6 +34,7 @@ from streams.topics import TopicNames
 MEDIAN_S, LONGEST_S = 5.0, 60.0
 N_ITEMS, N_TRAINED, N_NEW = 500, 30_000, 20
 PATIENCE_S = 60.0
+TAIL_S = 10.0
 
 Stamped = tuple[int, dict[str, Any]]
 """A record's time in ms, and what it holds."""
@@ -90,7 +91,7 @@ def measure_live(
     with telling("training on the shop's past"):
         past = generate_columns(SEED, N_TRAINED, n_items=N_ITEMS, clicks_per_s=rate, habits=habits)
         snapshot = snapshot_of(part(past, past.time_ms < past_ms), folder / "live", training)
-    n_clicks = round(rate * every_s * (N_NEW + 4))
+    n_clicks = round(rate * (every_s * N_NEW + LONGEST_S + TAIL_S))
     with open_site(work) as site:
         site.create(TopicNames(clicks=site.clicks_topic, snapshots=site.snapshots_topic))
         site.announce(snapshot)
@@ -114,12 +115,18 @@ def delays(clicks: Iterable[Stamped], answers: Iterable[Stamped], known: Contain
     """Seconds from the arrival of an item's first click to that of the first answer which holds it.
 
     Given are clicks and answers with the times of their records, in any order, and the items of the snapshot.
+    Items first clicked within ``LONGEST_S`` of the last click are left out: their time may not be up.
     """
     first: dict[str, tuple[int, str]] = {}  # when, and in which session
+    last_ms = 0
     for record_ms, click in clicks:
+        last_ms = max(last_ms, record_ms)
         arrival = (record_ms, click["session_id"])
         if (item_id := click["item_id"]) not in known:
             first[item_id] = min(first.get(item_id, arrival), arrival)
+    first = {
+        item_id: arrival for item_id, arrival in first.items() if arrival[0] <= last_ms - 1000 * LONGEST_S
+    }
     shown_ms: dict[str, int] = {}
     to_others_ms: dict[str, int] = {}
     for record_ms, answer in answers:

@@ -24,7 +24,8 @@ def test_delays_are_from_the_first_click_to_the_first_answer() -> None:
         (2_000, {"session_id": "s", "item_id": "new-a"}),
         (1_000, {"session_id": "r", "item_id": "new-a"}),
         (1_500, {"session_id": "s", "item_id": "new-b"}),
-        (1_200, {"session_id": "s", "item_id": "old"}),
+        (62_000, {"session_id": "s", "item_id": "old"}),
+        (2_001, {"session_id": "s", "item_id": "new-c"}),
     ]
     answers = [
         (9_000, {"session_id": "r", "items": [{"item_id": "new-a"}]}),
@@ -38,7 +39,10 @@ def test_delays_are_from_the_first_click_to_the_first_answer() -> None:
 
 
 def test_an_item_that_is_never_recommended_is_missing() -> None:
-    found = delays([(0, {"session_id": "s", "item_id": "new"})], [], {"old"})
+    clicks = [
+        (n * 60_000, {"session_id": "s", "item_id": item_id}) for n, item_id in enumerate(("new", "old"))
+    ]
+    found = delays(clicks, [], {"old"})
     assert (found["items_clicked"], found["recommended"], found["median_s"]) == (1, 0, None)
 
 
