@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         "a folder, or a URL that fsspec opens (s3://…)",
     )
     keep_snapshots: int = _setting(5, "Files", "How many of the newest snapshots a trainer keeps.", ge=1)
+    archive: str | None = _setting(
+        None,
+        "Files",
+        "Where clicks are archived, and trained on from before what Kafka keeps; nowhere unless set.",
+        "a folder, or a URL that fsspec opens (s3://…)",
+    )
 
     bootstrap_servers: str = _kafka(
         "127.0.0.1:9092",

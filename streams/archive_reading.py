@@ -65,34 +65,42 @@ class ArchiveReader:
         )
 
     def read(
-        self, columns: GrowingColumns, from_ms: int = 0, on_offsets: OnOffsets | None = None
+        self,
+        columns: GrowingColumns,
+        from_ms: int = 0,
+        on_offsets: OnOffsets | None = None,
+        ends: Mapping[tuple[str, int], int] | None = None,
     ) -> Mapping[tuple[str, int], Archived]:
         """Put the clicks that arrived at ``from_ms`` or later into the columns, partition after partition.
 
-        Gives what was read by topic id and partition. Raises ``ArchiveChanged`` where a compaction removed
-        a file meanwhile; the columns are of no use then.
+        ``ends`` are offsets that some partitions are not to be read past. Gives what was read by topic id
+        and partition. Raises ``ArchiveChanged`` where a compaction removed a file meanwhile; the columns are
+        of no use then.
         """
         found = {}
         for key, chosen in self._pieces.items():
             first: int | None = None
             latest_ms = 0
+            end = min(chosen[-1].file.end, (ends or {}).get(key, chosen[-1].file.end))
             for piece in _since(chosen, from_ms):
-                begun, latest_ms = self._read_piece(piece, columns, from_ms, latest_ms)
+                if piece.first >= end:
+                    break
+                begun, latest_ms = self._read_piece(piece, columns, from_ms, latest_ms, end)
                 first = begun if first is None else first
                 if on_offsets is not None:
                     on_offsets(piece.file.end - piece.first)
             if first is not None:
-                found[key] = Archived(first, chosen[-1].file.end)
+                found[key] = Archived(first, end)
         return found
 
     def _read_piece(
-        self, piece: Piece, columns: GrowingColumns, from_ms: int, latest_ms: int
+        self, piece: Piece, columns: GrowingColumns, from_ms: int, latest_ms: int, end: int
     ) -> tuple[int | None, int]:
         """Give the offset of the first click taken, and the latest arrival so far in the partition."""
         first = None
         for rows in self._store.row_groups(piece.file, _COLUMNS, from_ms):
             offsets, arrivals = rows["offset"].to_numpy(), rows["arrival_ms"].to_numpy()
-            wanted = (offsets >= piece.first) & (arrivals >= from_ms)
+            wanted = (offsets >= piece.first) & (offsets < end) & (arrivals >= from_ms)
             if not wanted.all():
                 if not wanted.any():
                     continue

@@ -117,9 +117,8 @@ class ArchiveStore:
         self._fs.invalidate_cache()  # other archivers write there too
         if not self._fs.exists(self._root):
             return []
-        # The root as this file system writes it: locally absolute, elsewhere with a bucket or a slash before.
-        root = str(self._fs._strip_protocol(self._root))
-        return [str(path)[len(root) + 1 :] for path in self._fs.find(root)]
+        # Each file system has its own way to write the root; a file is topic id, day and name below.
+        return ["/".join(str(path).split("/")[-3:]) for path in self._fs.find(self._root)]
 
     def _age_s(self, path: str) -> float:
         try:

@@ -29,6 +29,7 @@ COMMANDS = {
     "topics": "Create the topics, or show how they are set up.",
     "worker": "Answer clicks with recommendations.",
     "trainer": "Train on the newest clicks and publish snapshots.",
+    "archive": "Archive clicks as Parquet, for longer than Kafka keeps them.",
     "replay": "Feed a file of clicks into Kafka.",
     "generate": "Make up shoppers and their clicks.",
     "watch": "Follow the recommendations live.",

@@ -40,8 +40,8 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 def test_every_command_of_the_contract_is_there() -> None:
-    first = ["demo", "broker", "topics", "worker", "trainer", "replay", "generate", "watch"]
-    then = ["recommend", "evaluate", "tune", "snapshots", "sessions", "settings", "doctor"]
+    first = ["demo", "broker", "topics", "worker", "trainer", "archive", "replay", "generate"]
+    then = ["watch", "recommend", "evaluate", "tune", "snapshots", "sessions", "settings", "doctor"]
     assert list(COMMANDS) == [*first, *then]
 
 

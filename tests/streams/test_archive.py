@@ -219,6 +219,10 @@ def test_a_window_leaves_out_older_days_and_rows(location: str) -> None:
     assert offsets_read(store, from_ms) == {0: list(range(25, 40))}
     found = reader.read(GrowingColumns(), from_ms)
     assert [(key, part.first, part.end) for key, part in found.items()] == [((TOPIC_ID, 0), 25, 40)]
+    columns = GrowingColumns()
+    ended = reader.read(columns, from_ms, ends={(TOPIC_ID, 0): 33})
+    assert [(part.first, part.end) for part in ended.values()] == [(25, 33)]
+    assert columns.in_order_of_arrival().item_ids.tolist() == [f"0:{n}" for n in range(25, 33)]
 
 
 def test_clicks_come_by_arrival_over_partitions_and_topics(tmp_path: Path) -> None:
