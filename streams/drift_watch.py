@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+from prometheus_client import Counter
 
 from model.vocabulary import Vocabulary
 from streams.drift import (
@@ -46,27 +47,28 @@ class DriftMonitor:
         self._watch: DriftWatch | None = None
         self._alarms = DriftAlarms(limits)
         self._told_s = 0.0
+        self._counted = (0.0, 0.0)  # clicks compared with a list and hits, as the metrics had them last
 
     def note(self, snapshot: Snapshot, answers: Answers) -> None:
         """Count a batch that this snapshot has answered, or most of it."""
         if self._watch is None or self._watch.version != snapshot.version:
             self._watch = DriftWatch(snapshot.version, snapshot.vocabulary, self._window)
             self._alarms = DriftAlarms(self._limits)
+            self._counted = self._count(snapshot.version)
             for figure in Figure:
                 self._metrics.drift.labels(figure).set(0)
                 self._metrics.drift_alarm.labels(figure).set(0)
         self._watch.note(answers.folded, answers.recommendations)
-
-    def note_hits(self, version: str, n_clicks: int, n_hits: int) -> None:
-        """Count clicks that were compared with a snapshot's list before them, and those that were on it."""
-        if self._watch is not None and self._watch.version == version:
-            self._watch.note_hits(n_clicks, n_hits)
 
     def tell(self, now_s: float) -> None:
         """Publish the figures now and then, and log each limit that is crossed, once."""
         if self._watch is None or now_s - self._told_s < TELL_EVERY_S:
             return
         self._told_s = now_s
+        before, self._counted = self._counted, self._count(self._watch.version)
+        self._watch.note_hits(
+            *(max(0.0, now - then) for now, then in zip(self._counted, before, strict=True))
+        )
         figures = self._watch.figures()
         for figure in self._alarms.update(figures):
             self._metrics.drift_alarms.labels(figure).inc()
@@ -74,6 +76,20 @@ class DriftMonitor:
         for figure, value in figures.items():
             self._metrics.drift.labels(figure).set(value)
             self._metrics.drift_alarm.labels(figure).set(figure in self._alarms.raised)
+
+    def _count(self, version: str) -> tuple[float, float]:
+        """Clicks that were compared with a list of the snapshot so far, and hits among them."""
+        return _total(self._metrics.compared, version), _total(self._metrics.hits, version)
+
+
+def _total(counter: Counter, version: str) -> float:
+    """What a counter says of a snapshot; 0 where nothing was counted, or others have taken its place."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name.endswith("_total") and sample.labels["version"] == version
+    )
 
 
 class DriftWatch:
@@ -111,7 +127,7 @@ class DriftWatch:
         if len(self._rows) >= _FOLD_AT:
             self._fold()
 
-    def note_hits(self, n_clicks: int, n_hits: int) -> None:
+    def note_hits(self, n_clicks: float, n_hits: float) -> None:
         """Count clicks that were compared with the list before them, and those that were on it."""
         found = np.array([n_clicks, n_hits], dtype=np.float64)
         if self._n_clicks <= self._window:

@@ -44,10 +44,21 @@ class WorkerMetrics:
             "latency_seconds", "From a click's append to its recommendation's delivery", _LATENCY_BUCKETS
         )
         self.snapshot = gauge("snapshot_info", "1 for the version that serves", "version")
+        self.canary = gauge("canary_info", "1 for the version that serves a share of the sessions", "version")
+        self.decisions = counter(
+            "snapshot_decisions", "Announcements made by what live quality says, by alias", "alias"
+        )
         self.snapshot_created = gauge("snapshot_created_seconds", "When the snapshot was built, Unix seconds")
         self.snapshot_age = gauge("snapshot_age_seconds", "Age of the snapshot that serves")
         self.fresh_items = gauge(
             "fresh_items", "Items clicked that the snapshot does not know, held to be recommended"
+        )
+        self.compared = counter(
+            "quality_clicks", "Clicks compared with the list shown before, by its snapshot", "version"
+        )
+        self.hits = counter("quality_hits", "Those of them that were among its first 20 items", "version")
+        self.reciprocal_ranks = counter(
+            "quality_reciprocal_ranks", "Sum of 1 / rank of these; over the clicks it is MRR@20", "version"
         )
         self.drift = gauge("drift", "How far the newest clicks are from the snapshot's, by figure", "figure")
         self.drift_alarm = gauge("drift_alarm", "1 while a figure of drift is over its limit", "figure")

@@ -132,3 +132,21 @@ def test_a_crossed_limit_is_a_metric_and_one_line(caplog: pytest.LogCaptureFixtu
     serve("v2", usual)
     assert read("drift_alarm", "unknown") == 0
     assert read("drift", "unknown") == 0
+
+
+def test_hits_are_read_from_what_live_quality_counts() -> None:
+    metrics = WorkerMetrics()
+    monitor = DriftMonitor(DriftLimits(), 1_000, metrics)
+    metrics.compared.labels("v1").inc(10_000)  # of an earlier time under the same snapshot
+    metrics.hits.labels("v1").inc(10_000)
+    now_s = 0.0
+    for n_hits in [0] * 8 + [40] * 30 + [10] * 60:
+        monitor.note(tiny_snapshot("v1"), batch(list(ITEMS) * 10))
+        metrics.compared.labels("v1").inc(100)
+        metrics.hits.labels("v1").inc(n_hits)
+        metrics.hits.labels("v2").inc(100)
+        now_s += 10
+        monitor.tell(now_s)
+    found = metrics.registry.get_sample_value("nextclick_drift", {"figure": "quality"})
+    assert found == pytest.approx(0.75, abs=0.1)
+    assert metrics.registry.get_sample_value("nextclick_drift_alarm", {"figure": "quality"}) == 1
