@@ -8,7 +8,7 @@ DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo check format format-check lint types test test-unit clean
-.PHONY: bench-fresh bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-fresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -84,6 +84,9 @@ bench-latency: setup  ## Latency against load, from due to answered, at three si
 
 bench-scale: setup  ## Rate and CPU per click against the size of the catalogue, and with two workers
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-archive: setup  ## Ten million clicks read from the archive, a million from the topic and into the archive
+	$(BIN)/python -m benchmarks.archive $(ARGS)
 
 bench-swap: setup  ## How long clicks wait because of 100 swaps under load, and the memory after them
 	$(BIN)/python -m benchmarks.swap $(ARGS)

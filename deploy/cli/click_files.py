@@ -27,9 +27,15 @@ ReadClicks = Callable[[Path], ClickColumns]
 
 
 def click_reader(format: Format, columns: str | None, single: Columns | None = None) -> ReadClicks:
-    """What reads a file by these options; ``single`` are the names that options of their own gave.
+    """What reads a file by these options; ``single`` are the names that options of their own gave."""
+    named = named_columns(format, columns, single)
+    return lambda path: import_clicks(path, format, named)
 
-    Raises ``typer.BadParameter`` where they contradict each other.
+
+def named_columns(format: Format, columns: str | None, single: Columns | None = None) -> Columns | None:
+    """The columns that somebody named, None where nobody did.
+
+    Raises ``typer.BadParameter`` where the options contradict each other.
     """
     named = single if single is not None and single != Columns() else None
     if columns is not None:
@@ -38,7 +44,7 @@ def click_reader(format: Format, columns: str | None, single: Columns | None = N
         named = parse_columns(columns)
     if named is not None and format not in (Format.AUTO, Format.TABLE):
         raise typer.BadParameter(f"columns are named for a table, and --format is {format}")
-    return lambda path: import_clicks(path, format, named)
+    return named
 
 
 def parse_columns(text: str) -> Columns:
