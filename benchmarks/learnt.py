@@ -24,6 +24,7 @@ def training(results: Results) -> Iterator[str]:
         "seconds": "seconds",
         "nearly_after_passes": "passes to .99 of the best",
         "nearly_s": "seconds to it",
+        "nearly_cpu_s": "of CPU",
         "best": "best Recall@20",
     }
     yield from markdown([{name: line[key] for key, name in names.items()} for line in one["speed"]])

@@ -83,6 +83,7 @@ def measure(split: Split, n_threads: int, seed: int) -> dict[str, Any]:
     set_threads(n_threads)
     recalls: list[float] = []
     ends_s: list[float] = []
+    ends_cpu_s: list[float] = []
     clicks_per_pass = split.older.n_clicks
     began, cpu_began, away_s, away_cpu_s = time.perf_counter(), time.process_time(), 0.0, 0.0
 
@@ -90,6 +91,7 @@ def measure(split: Split, n_threads: int, seed: int) -> dict[str, Any]:
         nonlocal away_s, away_cpu_s
         left, left_cpu = time.perf_counter(), time.process_time()
         ends_s.append(left - began - away_s)
+        ends_cpu_s.append(left_cpu - cpu_began - away_cpu_s)
         search = ExactIndex(encoder.item_vectors()).search
         ranker = EncoderRanker(encoder, search, split.vocabulary.counts, STATE_DTYPE)
         recalls.append(evaluate_next_items(ranker, split.newer).recall)
@@ -99,7 +101,6 @@ def measure(split: Split, n_threads: int, seed: int) -> dict[str, Any]:
     config = TrainingConfig(seed=seed)
     train(split.older, len(split.vocabulary), EncoderConfig(), config, on_epoch=look)
     seconds = ends_s[-1]
-    cpu_s = time.process_time() - cpu_began - away_cpu_s
     nearly = next(n for n, recall in enumerate(recalls) if recall >= NEARLY * max(recalls))
     return {
         "threads": n_threads,
@@ -108,10 +109,11 @@ def measure(split: Split, n_threads: int, seed: int) -> dict[str, Any]:
         "foretold_per_s": round(config.n_epochs * split.older.n_targets / seconds),
         "passes": config.n_epochs,
         "seconds": round(seconds, 2),
-        "cores_busy": round(cpu_s / seconds, 2),
+        "cores_busy": round(ends_cpu_s[-1] / seconds, 2),
         "best": round(max(recalls), 4),
         "nearly_after_passes": nearly + 1,
         "nearly_s": round(ends_s[nearly], 2),
+        "nearly_cpu_s": round(ends_cpu_s[nearly], 2),
         "recall": [round(recall, 4) for recall in recalls],
     }
 

@@ -16,7 +16,7 @@ import torch
 
 from model.allocator import keep_freed_memory, return_freed_memory
 from model.arrays import Float32Array
-from model.batching import lay_out
+from model.batching import Window, lay_out
 from model.encoder import EncoderConfig, SessionEncoder
 from model.encoder_cells import LSTMLayer
 from model.evaluation import EncoderRanker, PopularRanker, evaluate_next_items, states_after_clicks
@@ -82,6 +82,29 @@ def test_state_is_carried_from_window_to_window_and_detached() -> None:
     updater = Updater(encoder, np.ones(N_ITEMS, dtype=np.int64), PLAIN)
     _, state = updater.update(window, torch.zeros(2, encoder.state_dim), 0.0)
     assert not state.requires_grad
+
+
+def test_training_begins_each_window_with_the_state_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose windows begin with nothing still learns much, so that its accuracy would not tell."""
+    given: list[torch.Tensor] = []
+    returned: list[torch.Tensor] = []
+    update = Updater.update
+
+    def remember(
+        self: Updater, window: Window, state: torch.Tensor, rate: float
+    ) -> tuple[float, torch.Tensor]:
+        loss, after = update(self, window, state, rate)
+        given.append(state.clone())
+        returned.append(after.clone())
+        return loss, after
+
+    monkeypatch.setattr(Updater, "update", remember)
+    train(markov_sessions(8, N_ITEMS, 0.0), N_ITEMS, DRY, replace(PLAIN, n_epochs=1, n_lanes=4, n_steps=2))
+    assert len(given) > 4
+    assert not given[0].any()
+    for before, after in zip(returned[:-1], given[1:], strict=True):
+        assert after.any()
+        torch.testing.assert_close(after, before)
 
 
 @pytest.mark.parametrize("config", [PLAIN, SAMPLED], ids=["full", "sampled"])
