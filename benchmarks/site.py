@@ -63,6 +63,7 @@ class Run:
             "RECOMMENDATIONS_TOPIC": self.topics.recommendations,
             "REJECTED_CLICKS_TOPIC": self.topics.rejected_clicks,
             "SNAPSHOTS_TOPIC": self.topics.snapshots,
+            "QUALITY_TOPIC": self.topics.quality,
             "RANKING": "lstm",  # flags go before it: the engine is measured, unless the ranking is named
         }
         environment = {f"NEXTCLICK_{key}": value for key, value in settings.items()}
@@ -108,13 +109,14 @@ class Site:
             rejected_clicks=f"{group}-rejected",
             snapshots=snapshots_topic or self.snapshots_topic,
             sessions_changelog=f"{group}-sessions-changelog",
+            quality=f"{group}-quality",
         )
         self.create(names)
         folder = self.folder / group
         try:
             yield Run(self, group, names, folder)
         finally:
-            self.delete(names.recommendations, names.rejected_clicks, names.sessions_changelog)
+            self.delete(names.recommendations, names.rejected_clicks, names.sessions_changelog, names.quality)
             shutil.rmtree(folder, ignore_errors=True)
 
     def wait_quiet(self, longest_s: float = 120.0) -> float:

@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     recommendations_topic: str = _topic("recommendations", "Where recommendations go.")
     rejected_clicks_topic: str = _topic("rejected-clicks", "Where records go that are no valid clicks.")
     snapshots_topic: str = _topic("snapshots", "Where trainers announce snapshots to workers.")
+    quality_topic: str = _topic("quality", "Where workers tell how well their recommendations do.")
     clicks_partitions: int = _setting(
         8, "Topics", "Partitions of a new clicks topic: as many workers can share it.", ge=1, le=10_000
     )
@@ -165,6 +166,23 @@ class Settings(BaseSettings):
     )
     metrics_port: int = _serving(
         0, "Port of /live, /ready and /metrics; 0 takes a free one.", ge=0, le=65_535
+    )
+
+    canary_share: float = _serving(
+        0.1, "Share of the sessions that the snapshot announced as canary serves.", ge=0, le=0.5
+    )
+    canary_action: Literal["rollback", "promote", "none"] = _serving(
+        "rollback",
+        "What follows for a canary from its live quality: given back when worse, also promoted when not, or"
+        " nothing.",
+    )
+    canary_clicks: int = _serving(
+        2_000, "Fewer clicks than this never promote a canary.", ge=1, le=100_000_000
+    )
+    production_action: Literal["rollback", "none"] = _serving(
+        "rollback",
+        "What follows where the live quality of a new production snapshot falls clearly below the one"
+        " before: back to that one, pinned, or nothing.",
     )
 
     window_days: float = _training(7, "Clicks that arrived in this many last days are trained on.", gt=0)
@@ -252,6 +270,7 @@ class Settings(BaseSettings):
             rejected_clicks=self.rejected_clicks_topic,
             snapshots=self.snapshots_topic,
             sessions_changelog=f"{self.group}-sessions-changelog",
+            quality=self.quality_topic,
         )
 
     def drift_limits(self) -> DriftLimits:

@@ -19,12 +19,18 @@ from deploy.settings import Settings
 from deploy.telemetry import TelemetryServer
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
+from streams.announcements import CANARY, PRODUCTION
+from streams.canary import Sides
+from streams.canary_rule import Rule
 from streams.endings import EXIT_STUCK, Ending, end_process, noted_ending
 from streams.errors import NextclickError
 from streams.fresh import FreshItems, FreshRules
 from streams.kafka import KafkaConnection
+from streams.keeper import CanaryAction, KeeperRules
 from streams.membership import StartAt, leave_group, set_start_offsets, worker_lock
 from streams.metrics import WorkerMetrics
+from streams.quality import LiveQuality
+from streams.quality_watch import QualityWatch, Reporter
 from streams.ranking import Ranking
 from streams.recommender import AnswerClicks, Recommender, RepeatItems
 from streams.serving import Serving
@@ -42,6 +48,7 @@ GC_THRESHOLDS = (50_000, 10, 10)
 """A batch in hand is some 30,000 containers, none in a cycle: with Python's 700 the collector took 12 % of a
 loaded worker's time, and every few seconds 150 ms in one piece."""
 LIVE_PATIENCE_S = 20.0
+CANARY_PATIENCE_S = 20.0
 STOP_MARGIN_S = 10.0
 
 
@@ -71,7 +78,8 @@ def run_worker(settings: Settings, name: str) -> None:
             last_good_file=folder / "last-good",
             metrics=metrics,
         )
-        process = _Process(config, serving, metrics)
+        canary = _canary(settings, connection, topics, metrics)
+        process = _Process(config, serving, canary, settings.canary_share, metrics)
         telemetry = TelemetryServer(
             settings.metrics_host,
             settings.metrics_port,
@@ -82,15 +90,22 @@ def run_worker(settings: Settings, name: str) -> None:
         telemetry.start()
         stack.callback(telemetry.stop)
         _log.info("worker %s: http://%s:%d/metrics /live /ready", name, telemetry.host, telemetry.port)
-        serving.start()
-        stack.callback(serving.stop)
+        for followed in (serving, canary):
+            if followed is not None:
+                followed.start()
+                stack.callback(followed.stop)
         if not _wait_for_snapshot(serving, settings.alias):
             return
+        if canary is not None:
+            canary.wait_until_tried(CANARY_PATIENCE_S)  # so that its sessions stay on its side
         gap_ms = _minutes_ms(settings.session_gap_minutes)
         set_start_offsets(connection, settings.group, topics.clicks, StartAt(settings.start_at), gap_ms)
         watchdog = process.watchdog(settings.watchdog_seconds, settings.recovery_deadline_seconds)
         watchdog.start()
         stack.callback(watchdog.stop)
+        quality_watch = process.quality_watch(_keeper_rules(settings))
+        quality_watch.start()
+        stack.callback(quality_watch.stop)
         process.run()
         leave_group(connection, settings.group, name)
 
@@ -119,9 +134,35 @@ def _recommender(settings: Settings, snapshot: Snapshot) -> Recommender:
     )
 
 
+def _canary(
+    settings: Settings, connection: KafkaConnection, topics: TopicNames, metrics: WorkerMetrics
+) -> Serving | None:
+    """What serves a share of production's sessions; a worker of another alias has none."""
+    if settings.alias != PRODUCTION or not settings.canary_share:
+        return None
+    return Serving(
+        connection,
+        topics.snapshots,
+        CANARY,
+        make_recommender=lambda snapshot: _recommender(settings, snapshot),
+        last_good_file=None,
+        metrics=metrics,
+    )
+
+
+def _keeper_rules(settings: Settings) -> KeeperRules:
+    return KeeperRules(
+        canary_action=CanaryAction(settings.canary_action),
+        canary=Rule(enough_clicks=settings.canary_clicks),
+        rolls_production_back=settings.production_action == "rollback",
+    )
+
+
 def _config(settings: Settings, connection: KafkaConnection, topics: TopicNames, name: str) -> WorkerConfig:
     """Look at the cluster: all topics there, and as many partitions as they need to share."""
-    states = require_topics(connection, *dataclasses.astuple(topics))
+    needed = dataclasses.asdict(topics)
+    del needed["quality"]  # statistics: sites from before there was this topic go on without
+    states = require_topics(connection, *needed.values())
     require_append_time(connection, topics.clicks)
     clicks = states[topics.clicks]
     for other in (topics.recommendations, topics.sessions_changelog):
@@ -194,9 +235,19 @@ class _Runner(faust.Worker):  # type: ignore[misc]
 class _Process:
     """A worker and the loop it runs on."""
 
-    def __init__(self, config: WorkerConfig, serving: Serving, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        serving: Serving,
+        canary: Serving | None,
+        canary_share: float,
+        metrics: WorkerMetrics,
+    ) -> None:
         self._config = config
         self._serving = serving
+        self._canary = canary
+        self._canary_share = canary_share
+        self._quality = LiveQuality()
         self._metrics = metrics
         self._worker: Worker | None = None
         self._beat_s = time.monotonic()
@@ -224,23 +275,28 @@ class _Process:
                 raise WorkerCrashedError(f"worker {self._config.name} crashed, see the log above") from end
 
     async def _make_worker(self) -> None:
-        self._worker = Worker(self._config, self._recommender, self._metrics)
+        self._worker = Worker(self._config, self._sides, self._metrics, self._quality)
         gc.collect()
         gc.freeze()  # all that was imported and built so far: a full collection need not look at it
         gc.set_threshold(*GC_THRESHOLDS)
         # Not as a task of the app: those begin only when the table is recovered.
         self._beating = asyncio.get_running_loop().create_task(self._beat(self._worker))
 
-    def _recommender(self) -> Recommender:
-        assert self._serving.current is not None
-        return self._serving.current
+    def _sides(self) -> Sides:
+        production = self._serving.current
+        assert production is not None
+        canary = self._canary.current if self._canary is not None else None
+        if self._canary is None or canary is None or canary.snapshot.version == production.snapshot.version:
+            return Sides(production)
+        give_up = partial(self._canary.give_up, canary.snapshot.version)
+        return Sides(production, canary, self._canary_share, give_up)
 
     async def _beat(self, worker: Worker) -> None:
         """Show that the loop turns, and keep the gauges that follow the clock."""
         while True:
             worker.ownership.beat()
             self._beat_s = time.monotonic()
-            created_s = self._recommender().snapshot.manifest.created_ms / 1000
+            created_s = self._sides().production.snapshot.manifest.created_ms / 1000
             self._metrics.snapshot_age.set(time.time() - created_s)
             self._metrics.ready.set(not self.missing())
             await asyncio.sleep(HEARTBEAT_S)
@@ -257,6 +313,18 @@ class _Process:
         if self._worker is None or not self._worker.ready:
             missing.append("partitions recovered")
         return missing
+
+    def quality_watch(self, rules: KeeperRules) -> QualityWatch:
+        """Give what tells live quality, and acts on it where this worker serves the first partition."""
+        return QualityWatch(
+            self._config.connection,
+            self._config.topics,
+            Reporter(self._config.group, self._config.name),
+            self._quality,
+            self._metrics,
+            rules,
+            keeps=lambda: self._worker is not None and 0 in (self._worker.assigned() or ()),
+        )
 
     def watchdog(self, patience_s: float, recovery_patience_s: float) -> Watchdog:
         """Give the watchdog over this process."""

@@ -19,6 +19,7 @@ PRODUCTION: Final = "production"
 CANARY: Final = "canary"
 FORMAT_VERSION: Final = 1
 DELIVERY_TIMEOUT_S: Final = 30.0
+REASON_HEADER: Final = "reason"
 
 _log = logging.getLogger(__name__)
 
@@ -39,26 +40,23 @@ class Announcement(msgspec.Struct, frozen=True):
     v: int = FORMAT_VERSION
 
     @property
+    def folder(self) -> str:
+        """The folder or URL that the snapshot is kept in, with others."""
+        return self.location.rstrip("/").rpartition("/")[0]
+
+    @property
     def previous_location(self) -> str | None:
         """Where the previous version lies: in the same folder as this one."""
         if self.previous is None:
             return None
-        return f"{_folder_of(self.location)}/{self.previous}"
+        return f"{self.folder}/{self.previous}"
 
     def succeeding(self, before: "Announcement | None", *, announced_ms: int) -> "Announcement":
         """This announcement made after ``before``, its previous one where both lie in one folder."""
         previous = self.previous
-        if (
-            previous is None
-            and before is not None
-            and _folder_of(before.location) == _folder_of(self.location)
-        ):
+        if previous is None and before is not None and before.folder == self.folder:
             previous = before.version if before.version != self.version else before.previous
         return msgspec.structs.replace(self, previous=previous, announced_ms=announced_ms)
-
-
-def _folder_of(location: str) -> str:
-    return location.rstrip("/").rpartition("/")[0]
 
 
 class NotAnAnnouncement(ValueError):
@@ -91,11 +89,17 @@ def announce(
     topic: str,
     alias: str,
     announcement: Announcement | None,
+    *,
+    reason: str = "",
 ) -> None:
-    """Write the announcement and wait until Kafka has it; None gives the sessions of ``canary`` back."""
+    """Write the announcement and wait until Kafka has it; None gives the sessions of ``canary`` back.
+
+    ``reason`` is for people: why this was decided, a header of the record.
+    """
     value = None if announcement is None else encode_announcement(announcement)
+    headers = [(REASON_HEADER, reason.encode())] if reason else []
     with open_producer(connection, acks="all") as producer:
-        producer.send(topic, key=alias.encode(), value=value).get(timeout=DELIVERY_TIMEOUT_S)
+        producer.send(topic, key=alias.encode(), value=value, headers=headers).get(timeout=DELIVERY_TIMEOUT_S)
 
 
 def read_current(connection: KafkaConnection, topic: str) -> dict[str, Announcement]:

@@ -4,7 +4,7 @@ Pure functions over records as aiokafka gives them: key, value, timestamp in ms,
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streams.events import (
@@ -58,11 +58,11 @@ def decode_batch(
     return decoded
 
 
-def first_beyond_rebuilds(
-    arrivals: Sequence[Arrival], sessions: Mapping[SessionRef, Session], recommender: Recommender
-) -> Arrival | None:
-    """Give the first click that would make one session too many be rebuilt in this batch, if there is one."""
-    stale = {ref for ref, session in sessions.items() if recommender.is_stale(session)}
+def first_beyond_rebuilds(arrivals: Sequence[Arrival], stale: Collection[SessionRef]) -> Arrival | None:
+    """Give the first click that would make one session too many be rebuilt in this batch, if there is one.
+
+    ``stale`` are the sessions whose state is another snapshot's than that which answers them.
+    """
     if len(stale) <= MAX_REBUILDS:
         return None
     met: set[SessionRef] = set()

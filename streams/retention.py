@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.announcements import Announcement
-from streams.snapshot import SnapshotError, delete_snapshot, delete_unfinished, list_snapshots
+from streams.snapshot import Manifest, SnapshotError, delete_snapshot, delete_unfinished, list_snapshots
 
 LOCK_FILE: Final = ".trainers.lock"
 
@@ -34,6 +34,35 @@ def delete_old(location: str, keep: int, in_use: Iterable[str]) -> list[str]:
     for version in removed:
         delete_snapshot(location, version)
     return removed
+
+
+def to_prune(
+    manifests: Iterable[Manifest], *, keep: int | None, before_ms: int | None, in_use: Iterable[str]
+) -> list[str]:
+    """Give the versions that may go: neither in use, nor among the newest, nor made since ``before_ms``.
+
+    A bound that is None says nothing.
+    """
+    oldest_first = sorted(manifests, key=lambda manifest: manifest.version)
+    newest = oldest_first[max(0, len(oldest_first) - keep) :] if keep is not None else []
+    kept = {*in_use, *(manifest.version for manifest in newest)}
+    return [
+        manifest.version
+        for manifest in oldest_first
+        if manifest.version not in kept and (before_ms is None or manifest.created_ms < before_ms)
+    ]
+
+
+def delete_pruned(location: str, versions: Iterable[str]) -> None:
+    """Remove these snapshots."""
+    for version in versions:
+        delete_snapshot(location, version)
+
+
+def last_good_versions(home: Path) -> frozenset[str]:
+    """What this host's workers would fall back to after a bad announcement."""
+    files = (home / "workers").glob("*/last-good")
+    return frozenset(file.read_text().strip().rstrip("/").rpartition("/")[2] for file in files)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Each bundle is a folder named by its version. Nothing in a bundle is ever changed after it was announced.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -35,6 +36,17 @@ def list_snapshots(location: str) -> list[Manifest]:
         if manifest.version == path.split("/")[-2]:
             manifests.append(manifest)
     return sorted(manifests, key=lambda manifest: manifest.version)
+
+
+def manifest_sha256(location: str) -> str:
+    """Give the checksum of a bundle's manifest, which an announcement promises; raises SnapshotError."""
+    fs, root = open_location(location)
+    try:
+        fs.invalidate_cache()
+        content = fs.cat_file(f"{root.rstrip('/')}/{MANIFEST_FILE}")
+    except Exception as error:  # each kind of file system has its own
+        raise SnapshotError(f"snapshot {location} cannot be read: {error_text(error)}") from error
+    return hashlib.sha256(content).hexdigest()
 
 
 def delete_snapshot(location: str, version: str) -> None:

@@ -28,6 +28,7 @@ class TopicNames:
     rejected_clicks: str = "rejected-clicks"
     snapshots: str = "snapshots"
     sessions_changelog: str = "nextclick-sessions-changelog"
+    quality: str = "quality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def wished_topics(names: TopicNames, clicks_partitions: int, n_brokers: int) -> 
             segment_ms=DAY_MS,
             min_cleanable_dirty_ratio="0.2",
         ),
+        topic(names.quality, 1, **delete, retention_ms=7 * DAY_MS, segment_ms=DAY_MS),
     )
 
 

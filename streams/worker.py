@@ -9,13 +9,14 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from faust.types import TP
 
 from streams.app import build_app
+from streams.canary import Sides, answer_by_sides
 from streams.drift_watch import DriftMonitor
 from streams.endings import end_process
 from streams.errors import NextclickError
@@ -26,13 +27,13 @@ from streams.intake import FetchedBatch
 from streams.metrics import WorkerMetrics
 from streams.microbatch import (
     Rejected,
-    answer_or_isolate,
     decode_batch,
     first_beyond_rebuilds,
     rejection_record,
 )
 from streams.outbox import Outbox, Outgoing
 from streams.ownership import Ownership, PartitionsMovedError
+from streams.quality import LiveQuality
 from streams.recommender import Answers, Arrival, Recommender, SessionRef
 from streams.session import Session, SessionFormatError, decode_session, encode_session, session_key
 from streams.steps import Progress, Step
@@ -53,7 +54,11 @@ class Worker:
     """Answers clicks; built around a Faust app that it configures but does not run."""
 
     def __init__(
-        self, config: WorkerConfig, recommender: Callable[[], Recommender], metrics: WorkerMetrics
+        self,
+        config: WorkerConfig,
+        sides: Callable[[], Sides],
+        metrics: WorkerMetrics,
+        quality: LiveQuality,
     ) -> None:
         self.app = build_app(config, self)
         self.ownership = Ownership(
@@ -64,9 +69,10 @@ class Worker:
         self.n_answered = 0  # records through all eight steps: what the watchdog sees move
         self._config = config
         self._topics = config.topics
-        self._recommender = recommender
-        self._served: Recommender | None = None  # by the batch before
+        self._sides = sides
+        self._served: tuple[Recommender, ...] = ()  # by the batch before
         self._metrics = metrics
+        self._quality = quality
         self._drift = DriftMonitor(config.drift_limits, config.drift_window_clicks, metrics)
         client_id = f"{config.group}-{config.name}"
         self._outbox = Outbox(config.connection, client_id, before_request=self.ownership.check_pause)
@@ -133,6 +139,7 @@ class Worker:
         """Begin anew with what was assigned: other partitions, or the same after another owner."""
         self._identified.clear()
         self._expiry.forget()
+        self._quality.forget()
         self._metrics.lag.clear()
 
     def on_recovered(self) -> None:
@@ -178,7 +185,7 @@ class Worker:
 
     async def _answer(self, records: Sequence[Any], generation: int) -> int:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
-        progress, recommender = Progress(self._metrics.stages), self._serving_now()
+        progress, sides = Progress(self._metrics.stages), self._serving_now()
         self.ownership.check(generation)
         self._in_flight.begin(records)
         progress.done(Step.TAKE)
@@ -187,15 +194,15 @@ class Worker:
         progress.done(Step.DECODE)
         # 3. Read the sessions in one go.
         sessions = self._read_sessions(decoded.arrivals)
-        if (beyond := first_beyond_rebuilds(decoded.arrivals, sessions, recommender)) is not None:
+        if (beyond := first_beyond_rebuilds(decoded.arrivals, sides.stale(sessions))) is not None:
             positions = [(record.partition, record.offset) for record in records]
             records = records[: positions.index((beyond.partition, beyond.offset))]
             decoded = decode_batch(records, self._in_flight.quarantined)
         progress.done(Step.READ)
         # 4. Advance the encoder, 5. search the index: all sessions together.
         created_ms = int(time.time() * 1000)
-        answers, poison = answer_or_isolate(
-            recommender, records, decoded.arrivals, sessions, created_ms, progress.done
+        answers, poison = answer_by_sides(
+            sides, records, decoded.arrivals, sessions, created_ms, progress.done
         )
         rejected = decoded.rejected + poison
         progress.done(Step.RANK)
@@ -222,20 +229,24 @@ class Worker:
         self._acknowledge(records)
         self._in_flight.end(records)
         self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
-        if recommender.fresh is not None:
-            recommender.fresh.learn(answers.folded)
-        self._drift.note(recommender.snapshot, answers)
+        for recommender in sides.recommenders:
+            if recommender.fresh is not None:
+                recommender.fresh.learn(answers.folded)
+        self._drift.note(sides.production.snapshot, answers)
         progress.done(Step.ACKNOWLEDGE)
         return len(records)
 
-    def _serving_now(self) -> Recommender:
-        """The recommender in use; a new one goes on with the fresh items that it does not know either."""
-        recommender, before = self._recommender(), self._served
-        if recommender is not before:
-            self._served = recommender
-            if recommender.fresh is not None and before is not None and before.fresh is not None:
-                recommender.fresh.take_over(before.fresh)
-        return recommender
+    def _serving_now(self) -> Sides:
+        """What serves now; a new recommender goes on with the fresh items that it does not know either."""
+        sides, before = self._sides(), self._served
+        recommenders = sides.recommenders
+        if recommenders != before:
+            self._served = recommenders
+            known = before[0].fresh if before else None  # production's: the canary's are the same
+            for recommender in recommenders:
+                if recommender not in before and recommender.fresh is not None and known is not None:
+                    recommender.fresh.take_over(known)
+        return sides
 
     def _read_sessions(self, arrivals: Sequence[Arrival]) -> dict[SessionRef, Session]:
         keys: dict[int, dict[bytes, SessionRef]] = defaultdict(dict)
@@ -333,7 +344,7 @@ class Worker:
                 self._metrics.lag.labels(str(tp.partition)).set(max(0, end - committed))
 
     def _note_fresh(self) -> None:
-        fresh = self._recommender().fresh
+        fresh = self._sides().production.fresh
         self._metrics.fresh_items.set(0 if fresh is None else len(fresh))
 
     def _count(
@@ -353,5 +364,10 @@ class Worker:
             metrics.answers.labels(source).inc(n)
         for reason, n in Counter(one.rejection.reason for one in rejected).items():
             metrics.rejected.labels(reason.value).inc(n)
+        incomplete: Collection[str] = ()
+        if len(answers.recommendations) < answers.n_clicks:  # only the newest click of each session has one
+            clicks = Counter(arrival.click.session_id for arrival in arrivals)
+            incomplete = {session_id for session_id, n in clicks.items() if n > 1}
+        self._quality.note(answers.recommendations, incomplete)
         for arrival in arrivals:
             metrics.latency.observe((delivered_ms - arrival.append_ms) / 1000)

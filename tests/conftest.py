@@ -37,6 +37,7 @@ class FreshTopics:
             "NEXTCLICK_RECOMMENDATIONS_TOPIC": self.names.recommendations,
             "NEXTCLICK_REJECTED_CLICKS_TOPIC": self.names.rejected_clicks,
             "NEXTCLICK_SNAPSHOTS_TOPIC": self.names.snapshots,
+            "NEXTCLICK_QUALITY_TOPIC": self.names.quality,
             "NEXTCLICK_CLICKS_PARTITIONS": str(self.n_partitions),
             "NEXTCLICK_GROUP": self.group,
         }
@@ -100,6 +101,7 @@ def make_topics(kafka: LocalKafka) -> Iterator[Callable[[int], FreshTopics]]:
             rejected_clicks=f"{group}-rejected",
             snapshots=f"{group}-snapshots",
             sessions_changelog=f"{group}-sessions-changelog",
+            quality=f"{group}-quality",
         )
         reports = create_topics(kafka.connection, names, n_partitions)
         made.extend(report.wished.name for report in reports)

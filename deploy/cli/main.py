@@ -36,7 +36,7 @@ COMMANDS = {
     "recommend": "Ask a snapshot what follows some items, without Kafka.",
     "evaluate": "Measure accuracy on files of clicks.",
     "tune": "Search settings that suit a log, within a time budget.",
-    "snapshots": "List, show, promote and roll back snapshots.",
+    "snapshots": "What there is, what serves and how well; promote, roll back.",
     "sessions": "Show a session's record, or forget all sessions.",
     "settings": "Show every setting, its value and where it came from.",
     "doctor": "Say what is missing on this machine or cluster, and the remedy.",

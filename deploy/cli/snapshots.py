@@ -1,114 +1,197 @@
-"""``nextclick snapshots``: list, show, promote and roll back snapshots."""
+"""``nextclick snapshots``: what there is, what serves, how well; promote, roll back, prune."""
 
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import PurePosixPath
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.options import Output, takes_settings
 from deploy.settings import Settings
-from streams.announcements import Announcement, announce, read_current
+from deploy.snapshot_views import (
+    comparison_result,
+    comparison_table,
+    facts_of,
+    list_table,
+    print_table,
+    row_of,
+)
+from streams.announcements import CANARY, PRODUCTION, Announcement, announce, read_current
+from streams.canary_rule import Rule
 from streams.errors import NextclickError
 from streams.kafka import BrokerUnreachable
+from streams.keeper import KeeperRules, judge_all, rollback_target
+from streams.live_figures import LiveFigures
+from streams.retention import delete_pruned, last_good_versions, to_prune, versions_in_use
 from streams.snapshot import Manifest, SnapshotError, list_snapshots, load_snapshot, snapshot_location
 from streams.topics import TopicError, require_topics
 
-app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back snapshots.")
+SERVED_WITHIN_MS = 10 * 60_000
+
+app = typer.Typer(no_args_is_help=True, help="What there is, what serves and how well; promote, roll back.")
 
 Version = Annotated[str, typer.Argument(help="The snapshot's version, or its beginning.")]
-Pin = Annotated[bool, typer.Option("--pin", help="Trainers shall not replace it.")]
+Pin = Annotated[bool, typer.Option("--pin", help="Trainers and live quality shall not replace it.")]
+As = Annotated[
+    str | None, typer.Option("--as", help="The alias to announce it as: production, canary. [default: alias]")
+]
 
 
 @app.command("list")
 @takes_settings("snapshots", "snapshots_topic")
 def list_command(settings: Settings, output: Output) -> None:
-    """List the snapshots, oldest first, and which one is announced."""
+    """List the snapshots, oldest first: age, training window, figures, where each serves or why not."""
     manifests = list_snapshots(settings.snapshots_location)
     current = _current_if_reachable(settings)
+    rows = [row_of(manifest, current, _now_ms()) for manifest in manifests]
     if output.json:
-        output.result(
-            {
-                "location": settings.snapshots_location,
-                "snapshots": [_row(manifest, current) for manifest in manifests],
-                "announced": None
-                if current is None
-                else {a: msgspec.to_builtins(c) for a, c in current.items()},
-            }
-        )
-        return
-    if not manifests:
+        announced = None if current is None else {a: msgspec.to_builtins(c) for a, c in current.items()}
+        output.result({"location": settings.snapshots_location, "snapshots": rows, "announced": announced})
+    elif rows:
+        print_table(list_table(rows))
+    else:
         output.say(f"no snapshots at {settings.snapshots_location}; nextclick trainer --once makes one")
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("version", "made (UTC)", "items", "clicks", "Recall@20", "MRR@20", "serves"):
-        table.add_column(heading, justify="right" if heading in ("items", "clicks") else "left", no_wrap=True)
-    for manifest in manifests:
-        row = _row(manifest, current)
-        metrics = manifest.provenance.metrics
-        table.add_row(
-            manifest.version,
-            _show_time(manifest.created_ms),
-            f"{manifest.n_items:,}",
-            f"{manifest.provenance.window.n_clicks:,}",
-            *(f"{metrics[name]:.3f}" if name in metrics else "" for name in ("recall@20", "mrr@20")),
-            "?" if current is None else ", ".join(row["serves"]),
-        )
-    _print(table)
 
 
 @app.command("show")
-@takes_settings("snapshots")
+@takes_settings("snapshots", "snapshots_topic")
 def show_command(settings: Settings, output: Output, version: Version) -> None:
     """Show a snapshot's manifest: what it holds, what it was trained on, how good it is."""
     manifest = _find(settings, version)
+    location = _location(settings, manifest.version)
+    current = _current_if_reachable(settings)
     if output.json:
-        output.result(msgspec.to_builtins(manifest) | {"location": _location(settings, manifest.version)})
+        serves = row_of(manifest, current, _now_ms())["serves"]
+        output.result(msgspec.to_builtins(manifest) | {"location": location, "serves": serves})
         return
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in _facts(settings, manifest):
+    for name, value in facts_of(manifest, location, current):
         table.add_row(name, value)
-    _print(table)
+    print_table(table)
+
+
+@app.command("diff")
+@takes_settings("snapshots")
+def diff_command(settings: Settings, output: Output, before: Version, after: Version) -> None:
+    """Compare two snapshots: settings, window, items gained and lost, figures, what they answer."""
+    from deploy.snapshot_diff import difference_of, difference_table
+
+    versions = [_find(settings, version).version for version in (before, after)]
+    difference = difference_of(*(load_snapshot(_location(settings, version)) for version in versions))
+    if output.json:
+        output.result(difference)
+    else:
+        print_table(difference_table(difference))
 
 
 @app.command("promote")
 @takes_settings("snapshots", "snapshots_topic", "alias")
-def promote_command(settings: Settings, output: Output, version: Version, pin: Pin = False) -> None:
-    """Announce a snapshot to the workers; the next one that a trainer makes replaces it, unless --pin."""
-    manifest = _find(settings, version)
-    before = _read(settings).get(settings.alias)
-    _announce(settings, output, manifest.version, before, pinned=pin)
+def promote_command(
+    settings: Settings,
+    output: Output,
+    version: Version,
+    as_alias: As = None,
+    pin: Pin = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Announce it although the trainer's gate refused it.")
+    ] = False,
+) -> None:
+    """Announce a snapshot to the workers; the next one that a trainer makes replaces it, unless --pin.
+
+    What serves as canary is given back when it is promoted to production.
+    """
+    manifest, alias = _find(settings, version), as_alias or settings.alias
+    if manifest.refused and not force:
+        gate = manifest.provenance.gate
+        reasons = "; ".join(gate.reasons) if gate is not None else ""
+        raise SnapshotError(f"{manifest.version} was refused by the gate: {reasons}; --force announces it")
+    current = _read(settings)
+    _announce(settings, output, alias, manifest.version, current.get(alias), pinned=pin)
+    canary = current.get(CANARY)
+    if alias == PRODUCTION and canary is not None and canary.version == manifest.version:
+        _give_back(settings, output, canary, f"{canary.version} is promoted")
 
 
 @app.command("rollback")
 @takes_settings("snapshots", "snapshots_topic", "alias")
-def rollback_command(settings: Settings, output: Output) -> None:
-    """Announce the previous snapshot, pinned: trainers leave it until another one is promoted.
+def rollback_command(settings: Settings, output: Output, as_alias: As = None) -> None:
+    """Announce the previous snapshot, pinned: it stays until another one is promoted.
 
-    Repeated, it goes back one snapshot more.
+    Repeated, it goes back one snapshot more. With --as canary the canary's sessions are given back.
     """
-    before = _read(settings).get(settings.alias)
+    alias = as_alias or settings.alias
+    before = _read(settings).get(alias)
     if before is None:
-        raise NextclickError(f"nothing is announced as {settings.alias}: there is nothing to roll back")
-    versions = [manifest.version for manifest in list_snapshots(settings.snapshots_location)]
-    older = [version for version in versions if version < before.version]
-    target = before.previous if before.previous in versions else (older[-1] if older else None)
-    if target is None:
+        raise NextclickError(f"nothing is announced as {alias}: there is nothing to roll back")
+    if alias == CANARY:
+        _give_back(settings, output, before, "rolled back by hand")
+        output.result({"alias": alias, "given_back": before.version})
+        return
+    found = rollback_target(before, list_snapshots(settings.snapshots_location))
+    if found is None:
         raise NextclickError(
             f"{before.version} has no previous snapshot at {settings.snapshots_location} to roll back to"
         )
-    older_still = [version for version in versions if version < target]
-    _announce(settings, output, target, None, pinned=True, previous=older_still[-1] if older_still else None)
+    target, previous = found
+    _announce(settings, output, alias, target, None, pinned=True, previous=previous)
+
+
+@app.command("canary")
+@takes_settings("snapshots_topic", "quality_topic", "canary_clicks")
+def canary_command(settings: Settings, output: Output) -> None:
+    """Show how the canary does beside production, and a new production beside the one before it."""
+    topics, connection, now_ms = settings.topics(), settings.connection(), _now_ms()
+    states = require_topics(connection, topics.snapshots, topics.quality)
+    rules = KeeperRules(canary=Rule(enough_clicks=settings.canary_clicks))
+    with LiveFigures(connection, topics, states[topics.quality].n_partitions, now_ms=now_ms) as figures:
+        comparisons = figures.read(now_ms)
+    judgements = judge_all(comparisons, rules)
+    results = {alias: comparison_result(comparisons[alias], judgements[alias]) for alias in comparisons}
+    output.result({"canary": results.get(CANARY), "production": results.get(PRODUCTION)})
+    if output.json:
+        return
+    if CANARY not in figures.announced:
+        why = figures.reasons.get(CANARY)
+        output.say("no canary is announced" + (f"; the last one: {why}" if why else ""))
+    elif CANARY not in results:
+        output.say("the canary is what production serves, or there is no production: nothing to compare")
+    for alias, names in ((CANARY, ("canary", "production")), (PRODUCTION, ("production", "before it"))):
+        if alias in results:
+            print_table(comparison_table(results[alias], names))
+
+
+@app.command("prune")
+@takes_settings("snapshots", "snapshots_topic", "quality_topic")
+def prune_command(
+    settings: Settings,
+    output: Output,
+    keep: Annotated[int | None, typer.Option(help="Keep so many of the newest.", min=0)] = None,
+    older_than: Annotated[str | None, typer.Option(help="Only older ones: 12h, 7d.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
+) -> None:
+    """Delete snapshots, never one in use: announced, previous, served lately, a local worker's last good."""
+    from deploy.cli.trainer import parse_interval
+
+    if keep is None and older_than is None:
+        raise typer.BadParameter("give --keep or --older-than, or both")
+    before_ms = None if older_than is None else _now_ms() - int(parse_interval(older_than) * 1000)
+    location = settings.snapshots_location
+    in_use = versions_in_use(_read(settings)) | last_good_versions(settings.home) | _served_lately(settings)
+    versions = to_prune(list_snapshots(location), keep=keep, before_ms=before_ms, in_use=in_use)
+    if not dry_run:
+        delete_pruned(location, versions)
+    verb = "would be deleted" if dry_run else "deleted"
+    output.say(f"{verb}: {', '.join(versions)}" if versions else "nothing to delete")
+    output.result({"deleted": [] if dry_run else versions, "would_delete": versions if dry_run else []})
 
 
 def _announce(
     settings: Settings,
     output: Output,
+    alias: str,
     version: str,
     before: Announcement | None,
     *,
@@ -118,11 +201,16 @@ def _announce(
     snapshot = load_snapshot(_location(settings, version))  # what workers would refuse is not announced
     announcement = Announcement(
         version, snapshot.location, snapshot.manifest_sha256, previous=previous, pinned=pinned
-    ).succeeding(before, announced_ms=int(time.time() * 1000))
-    announce(settings.connection(), settings.snapshots_topic, settings.alias, announcement)
-    note = ", pinned: trainers leave it until another one is promoted" if pinned else ""
-    output.say(f"announced {version} as {settings.alias}{note}")
-    output.result({"alias": settings.alias} | msgspec.to_builtins(announcement))
+    ).succeeding(before, announced_ms=_now_ms())
+    announce(settings.connection(), settings.snapshots_topic, alias, announcement, reason="by hand")
+    note = ", pinned: it stays until another one is promoted" if pinned else ""
+    output.say(f"announced {version} as {alias}{note}")
+    output.result({"alias": alias} | msgspec.to_builtins(announcement))
+
+
+def _give_back(settings: Settings, output: Output, canary: Announcement, reason: str) -> None:
+    announce(settings.connection(), settings.snapshots_topic, CANARY, None, reason=reason)
+    output.say(f"the canary {canary.version} gives its sessions back")
 
 
 def _read(settings: Settings) -> dict[str, Announcement]:
@@ -137,6 +225,17 @@ def _current_if_reachable(settings: Settings) -> dict[str, Announcement] | None:
     except (BrokerUnreachable, TopicError) as error:
         print(f"what is announced is not known: {error}", file=sys.stderr)
         return None
+
+
+def _served_lately(settings: Settings) -> frozenset[str]:
+    """Versions that workers, wherever they are, told the quality of in the last minutes."""
+    topics, connection, now_ms = settings.topics(), settings.connection(), _now_ms()
+    with suppress(TopicError):
+        states = require_topics(connection, topics.snapshots, topics.quality)
+        n_partitions = states[topics.quality].n_partitions
+        with LiveFigures(connection, topics, n_partitions, now_ms=now_ms) as figures:
+            return figures.served_since(now_ms - SERVED_WITHIN_MS)
+    return frozenset()
 
 
 def _find(settings: Settings, version: str) -> Manifest:
@@ -155,56 +254,5 @@ def _location(settings: Settings, version: str) -> str:
     return snapshot_location(settings.snapshots_location, version)
 
 
-def _row(manifest: Manifest, current: dict[str, Announcement] | None) -> dict[str, Any]:
-    serves = [
-        alias + (" (pinned)" if announced.pinned else "")
-        for alias, announced in (current or {}).items()
-        if announced.version == manifest.version
-    ]
-    return {
-        "version": manifest.version,
-        "created_ms": manifest.created_ms,
-        "items": manifest.n_items,
-        "clicks": manifest.provenance.window.n_clicks,
-        "metrics": manifest.provenance.metrics,
-        "serves": serves,
-    }
-
-
-def _facts(settings: Settings, manifest: Manifest) -> list[tuple[str, str]]:
-    provenance, window = manifest.provenance, manifest.provenance.window
-    facts = [
-        ("version", manifest.version),
-        ("location", _location(settings, manifest.version)),
-        ("made", f"{_show_time(manifest.created_ms)} UTC"),
-        ("parent", provenance.parent or "none"),
-        ("items", f"{manifest.n_items:,}, {manifest.index_kind} index"),
-        ("encoder", ", ".join(f"{name} {value}" for name, value in manifest.encoder.items())),
-        ("trained on", f"{window.n_clicks:,} clicks in {window.n_sessions:,} sessions"),
-    ]
-    facts += (
-        [("history", ", ".join(PurePosixPath(name).name for name in window.history))]
-        if window.history
-        else []
-    )
-    facts += [
-        (f"{window.topic} {part.partition}", f"offsets {part.start:,} to {part.end:,}")
-        for part in window.offsets
-    ]
-    facts += [(name, f"{figure:g}") for name, figure in provenance.metrics.items()]
-    facts += [("figures are of", provenance.metrics_of)] if provenance.metrics_of else []
-    if provenance.index_recall is not None:
-        facts.append(("index finds", f"{provenance.index_recall:.2%} of the exact answer"))
-    facts += [
-        (name, f"{digest.bytes:,} bytes, {digest.sha256[:12]}…") for name, digest in manifest.files.items()
-    ]
-    return facts
-
-
-def _print(table: Table) -> None:
-    # Piped, Rich would take 80 columns and cut versions short.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _show_time(time_ms: int) -> str:
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -15,6 +15,7 @@ _SETTINGS = (
     "recommendations_topic",
     "rejected_clicks_topic",
     "snapshots_topic",
+    "quality_topic",
     "clicks_partitions",
     "group",
 )

@@ -75,6 +75,11 @@ def _quiet_clients(once: OncePerWhile) -> Callable[[logging.LogRecord], bool]:
     "recommendations_topic",
     "rejected_clicks_topic",
     "snapshots_topic",
+    "quality_topic",
+    "canary_share",
+    "canary_action",
+    "canary_clicks",
+    "production_action",
 )
 def command(
     settings: Settings,

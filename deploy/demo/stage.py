@@ -89,6 +89,7 @@ def set_stage(folder: Path, given: Settings, bootstrap_servers: str, **own: obje
         rejected_clicks=f"{name}-rejected-clicks",
         snapshots=f"{name}-snapshots",
         sessions_changelog=f"{name}-sessions-changelog",  # the worker derives it from the group
+        quality=f"{name}-quality",
     )
     login = {setting: _plain(getattr(given, setting)) for setting in _LOGIN} if given.names_a_cluster else {}
     values = {
@@ -100,6 +101,7 @@ def set_stage(folder: Path, given: Settings, bootstrap_servers: str, **own: obje
         "recommendations_topic": topics.recommendations,
         "rejected_clicks_topic": topics.rejected_clicks,
         "snapshots_topic": topics.snapshots,
+        "quality_topic": topics.quality,
         "start_at": "earliest",
         **login,
         **own,

@@ -18,7 +18,7 @@ def test_show_says_that_all_is_as_wished(topics: FreshTopics, capsys: pytest.Cap
     assert run(["topics", "show"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{topics.names.clicks}: as wished"
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_create_says_what_differs(topics: FreshTopics, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ N_ITEMS = 300
 N_PARTITIONS = 4
 
 
-def make_snapshot(folder: Path, seed: int, n_items: int = N_ITEMS, *, ranked: bool = False) -> Snapshot:
+def make_snapshot(folder: Path | str, seed: int, n_items: int = N_ITEMS, *, ranked: bool = False) -> Snapshot:
     """A snapshot with random weights: what it recommends is of no matter here, only that it is one model."""
     encoder = SessionEncoder(EncoderConfig(n_units=24, embedding_dim=24), n_items, seed=seed).eval()
     vocabulary = Vocabulary([f"item-{n}" for n in range(n_items)], np.arange(n_items, 0, -1, dtype=np.int64))
@@ -56,6 +56,7 @@ class Site:
             "NEXTCLICK_RECOMMENDATIONS_TOPIC": self.topics.recommendations,
             "NEXTCLICK_REJECTED_CLICKS_TOPIC": self.topics.rejected_clicks,
             "NEXTCLICK_SNAPSHOTS_TOPIC": self.topics.snapshots,
+            "NEXTCLICK_QUALITY_TOPIC": self.topics.quality,
         }
 
     def worker(self, name: str = "w1", *arguments: str, **environment: str) -> WorkerProcess:
@@ -89,6 +90,7 @@ def open_site(kafka: LocalKafka, folder: Path) -> Iterator[Site]:
         rejected_clicks=f"{unique}-rejected",
         snapshots=f"{unique}-snapshots",
         sessions_changelog=f"{group}-sessions-changelog",
+        quality=f"{group}-quality",
     )
     create_topics(kafka.connection, topics, N_PARTITIONS)
     site = Site(kafka, folder, topics, group)

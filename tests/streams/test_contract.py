@@ -23,6 +23,7 @@ from streams.events import (
     encode_recommendation,
 )
 from streams.microbatch import Rejected, rejection_record
+from streams.quality import QualityRecord, decode_quality, encode_quality
 from streams.recommender import Arrival, Recommender
 from streams.snapshot import Manifest
 from streams.topics import TopicNames
@@ -41,9 +42,9 @@ def schema(name: str) -> dict[str, Any]:
     return content
 
 
-CLICK, RECOMMENDATION, ANNOUNCEMENT, MANIFEST, HEADERS = (
+CLICK, RECOMMENDATION, ANNOUNCEMENT, MANIFEST, HEADERS, QUALITY = (
     Draft202012Validator(schema(name))
-    for name in ("click", "recommendation", "announcement", "manifest", "rejected-click-headers")
+    for name in ("click", "recommendation", "announcement", "manifest", "rejected-click-headers", "quality")
 )
 
 
@@ -63,6 +64,7 @@ def test_the_schema_and_the_struct_have_the_same_fields() -> None:
     assert set(schema("click")["properties"]) == set(Click.__struct_fields__)
     assert set(schema("recommendation")["properties"]) == set(Recommendation.__struct_fields__)
     assert set(schema("announcement")["properties"]) == set(Announcement.__struct_fields__)
+    assert set(schema("quality")["properties"]) == set(QualityRecord.__struct_fields__)
     assert set(schema("manifest")["properties"]) == set(Manifest.__struct_fields__)
     assert schema("rejected-click-headers")["properties"]["reason"]["enum"] == [str(one) for one in Reason]
 
@@ -181,6 +183,24 @@ def test_what_is_no_announcement_is_refused_by_both(new: Any) -> None:
             assert ANNOUNCEMENT.is_valid(value), name
 
 
+GOOD_QUALITY = QualityRecord("nextclick", "w1", "v-1", NOW_MS, NOW_MS + 5_000, 10, 4, 2.5, 2.25)
+
+
+def test_every_quality_record_that_the_code_writes_is_valid() -> None:
+    QUALITY.validate(json.loads(encode_quality(GOOD_QUALITY)))
+
+
+@pytest.mark.parametrize("new", [None, True, "text", [], {}, 1.5, 2, "absent"])
+def test_what_is_no_quality_record_is_passed_over(new: Any) -> None:
+    good = json.loads(encode_quality(GOOD_QUALITY))
+    for name in good:
+        value = {other: content for other, content in good.items() if other != name}
+        if new != "absent":
+            value[name] = new
+        found = decode_quality(json.dumps(value).encode())
+        assert (found is not None) == QUALITY.is_valid(value), name
+
+
 def golden_manifest() -> dict[str, Any]:
     content: dict[str, Any] = json.loads((GOLDEN / "snapshot-v1" / "manifest.json").read_text())
     return content
@@ -230,13 +250,15 @@ def examples(language: str) -> list[str]:
 
 
 def test_the_pages_examples_are_what_it_says() -> None:
-    click, recommendation, announcement = (json.loads(one) for one in examples("json"))
+    click, recommendation, announcement, quality = (json.loads(one) for one in examples("json"))
     CLICK.validate(click)
     assert isinstance(decode_click(b"s-81", json.dumps(click).encode(), NOW_MS), Click)
     RECOMMENDATION.validate(recommendation)
     decode_recommendation(json.dumps(recommendation).encode())
     ANNOUNCEMENT.validate(announcement)
     decode_announcement(json.dumps(announcement).encode())
+    QUALITY.validate(quality)
+    assert decode_quality(json.dumps(quality).encode()) is not None
 
 
 def test_the_pages_python_compiles() -> None:

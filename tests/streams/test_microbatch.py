@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+from streams.canary import Sides
 from streams.events import MAX_VALUE_BYTES, Reason, Rejection
 from streams.microbatch import (
     MAX_REBUILDS,
@@ -57,19 +58,23 @@ def sessions_of(n: int) -> dict[SessionRef, Session]:
     return RECOMMENDER.answer(decode_batch(records).arrivals, {}, created_ms=0).sessions
 
 
+def stale(sessions: Mapping[SessionRef, Session], recommender: Recommender) -> set[SessionRef]:
+    return Sides(recommender).stale(sessions)
+
+
 def test_at_most_64_sessions_are_rebuilt_in_a_batch() -> None:
     assert MAX_REBUILDS == 64
     stored = sessions_of(70)
     again = [click(f"s-{n}", "item-02", 100 + n) for n in range(70)]
     twice = decode_batch([*again[:64], *again[:64], *again[64:]]).arrivals  # the same ones count once
-    assert first_beyond_rebuilds(twice, stored, NEWER) == twice[128]
-    assert first_beyond_rebuilds(twice[:128], stored, NEWER) is None
-    assert first_beyond_rebuilds(twice, stored, RECOMMENDER) is None
+    assert first_beyond_rebuilds(twice, stale(stored, NEWER)) == twice[128]
+    assert first_beyond_rebuilds(twice[:128], stale(stored, NEWER)) is None
+    assert first_beyond_rebuilds(twice, stale(stored, RECOMMENDER)) is None
     new = decode_batch([click(f"new-{n}", "item-02", n) for n in range(200)]).arrivals
-    assert first_beyond_rebuilds(new, stored, NEWER) is None
+    assert first_beyond_rebuilds(new, stale(stored, NEWER)) is None
     rebuilt = NEWER.answer(twice[:128], stored, created_ms=0)
     assert rebuilt.n_rebuilt == 64
-    assert first_beyond_rebuilds(twice[64:], stored | rebuilt.sessions, NEWER) is None
+    assert first_beyond_rebuilds(twice[64:], stale(stored | rebuilt.sessions, NEWER)) is None
 
 
 class Poisoned(Recommender):

@@ -27,6 +27,7 @@ def test_policies_of_a_single_broker() -> None:
         "rejected-clicks": 1,
         "snapshots": 1,
         "nextclick-sessions-changelog": 8,
+        "quality": 1,
     }
     assert wished["clicks"].configs["message.timestamp.type"] == "LogAppendTime"
     assert wished["clicks"].configs["retention.ms"] == str(7 * 24 * 3600 * 1000)
@@ -53,7 +54,7 @@ def test_creating_twice_changes_nothing(topics: FreshTopics) -> None:
     again = create_topics(topics.connection, topics.names, topics.n_partitions)
     assert [(report.exists, report.created, report.differences) for report in again] == [
         (True, False, ())
-    ] * 5
+    ] * 6
 
 
 def test_differences_are_told_and_left(topics: FreshTopics) -> None:
@@ -73,7 +74,7 @@ def test_a_differing_policy_is_told(kafka: LocalKafka, topics: FreshTopics) -> N
 
 
 def test_inspecting_creates_nothing(kafka: LocalKafka) -> None:
-    names = TopicNames(*(f"never-made-{i}" for i in range(5)))
+    names = TopicNames(*(f"never-made-{i}" for i in range(6)))
     assert not any(report.exists for report in inspect_topics(kafka.connection, names, 4))
     assert not any(report.exists for report in inspect_topics(kafka.connection, names, 4))
 

@@ -1,0 +1,169 @@
+"""What is announced, and how it does: the topics ``snapshots`` and ``quality``, read together.
+
+Nothing is stored: whoever looks, a worker or a person, reads the windows since the comparison began and
+comes to the same sums.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from streams.announcements import CANARY, PRODUCTION, REASON_HEADER, Announcement, Board
+from streams.kafka import KafkaConnection, TopicPartition, open_consumer
+from streams.quality import Figures, QualityRecord, decode_quality
+from streams.topics import TopicNames
+
+MINUTE_MS: Final = 60_000
+BEFORE_MS: Final = 60 * MINUTE_MS
+"""So long before a replacement what is replaced is measured."""
+AFTER_MS: Final = 60 * MINUTE_MS
+"""So long after it the replacement is watched."""
+LATE_MS: Final = MINUTE_MS
+"""Windows of what was replaced may end so much after the announcement: workers swap when they have loaded."""
+PATIENCE_S: Final = 20.0
+HORIZON_MS: Final = 6 * 60 * MINUTE_MS
+"""Older windows are not read: a canary of days is judged by the newest hours."""
+
+
+@dataclass
+class Comparison:
+    """An announced snapshot beside another, by the windows from ``since_ms`` on.
+
+    Where it replaced the other at ``replaced_ms``, the other's windows count before and its own after.
+    """
+
+    judged: Announcement
+    against: str
+    since_ms: int
+    replaced_ms: int | None = None
+    first: Figures = field(default_factory=Figures)
+    second: Figures = field(default_factory=Figures)
+
+    def is_of(self, other: "Comparison | None") -> bool:
+        """Whether the sums of the other are of the same."""
+        return other is not None and (self.judged, self.against) == (other.judged, other.against)
+
+    def add(self, record: QualityRecord) -> None:
+        """Count a window, if it is one of theirs."""
+        begins_ms, ends_ms = self.since_ms, None
+        if self.replaced_ms is not None:
+            begins_ms = self.replaced_ms if record.snapshot == self.judged.version else self.since_ms
+            ends_ms = None if record.snapshot == self.judged.version else self.replaced_ms + LATE_MS
+        if record.to_ms < begins_ms or (ends_ms is not None and record.to_ms > ends_ms):
+            return
+        if record.snapshot == self.judged.version:
+            self.first += record.figures
+        elif record.snapshot == self.against:
+            self.second += record.figures
+
+
+def comparisons_of(
+    announced: Mapping[str, Announcement], now_ms: int, horizon_ms: int
+) -> dict[str, Comparison]:
+    """Give what is to be compared, by the alias of what is judged.
+
+    A canary that is production's version already is compared with nothing, nor is a production snapshot that
+    somebody pinned, that replaced none, or that has served for an hour.
+    """
+    found: dict[str, Comparison] = {}
+    production, canary = announced.get(PRODUCTION), announced.get(CANARY)
+    if production is None:
+        return found
+    if canary is not None and canary.version != production.version:
+        since_ms = max(canary.announced_ms, production.announced_ms, horizon_ms)
+        found[CANARY] = Comparison(canary, production.version, since_ms)
+    replaced_ms = production.announced_ms
+    if production.previous is not None and not production.pinned and now_ms < replaced_ms + AFTER_MS:
+        since_ms = replaced_ms - BEFORE_MS
+        found[PRODUCTION] = Comparison(production, production.previous, since_ms, replaced_ms)
+    return found
+
+
+class LiveFigures:
+    """Follows both topics; a context manager. Topics that are absent are not made by it."""
+
+    def __init__(
+        self, connection: KafkaConnection, topics: TopicNames, quality_partitions: int, *, now_ms: int
+    ) -> None:
+        self.announced: dict[str, Announcement] = {}
+        self.reasons: dict[str, str] = {}
+        self.comparisons: dict[str, Comparison] = {}
+        self._served: set[str] = set()
+        self._horizon_ms = now_ms - HORIZON_MS
+        self._board = Board(topics.snapshots)
+        self._snapshots = TopicPartition(topics.snapshots, 0)
+        self._quality = [TopicPartition(topics.quality, number) for number in range(quality_partitions)]
+        self._consumer: Any = open_consumer(
+            connection,
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            reconnect_backoff_max_ms=1_000,
+        )
+        self._consumer.assign([self._snapshots, *self._quality])
+        self._consumer.seek_to_beginning(self._snapshots)
+        self._return_to(now_ms)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+    def read(self, now_ms: int) -> dict[str, Comparison]:
+        """Read all that there is now; gives the comparisons, by alias."""
+        self._read_to_end([self._snapshots])
+        self.announced = dict(self._board.current)
+        wanted = comparisons_of(self.announced, now_ms, self._horizon_ms)
+        if all(each.is_of(self.comparisons.get(alias)) for alias, each in wanted.items()):
+            self.comparisons = {alias: self.comparisons[alias] for alias in wanted}
+        else:
+            self.comparisons = wanted
+            self._return_to(min(each.since_ms for each in wanted.values()))
+        if self.comparisons:
+            self._read_to_end(self._quality)
+        return self.comparisons
+
+    def served_since(self, time_ms: int) -> frozenset[str]:
+        """Give the versions that workers told the quality of since then."""
+        self._served.clear()
+        self._return_to(time_ms)
+        self._read_to_end(self._quality)
+        return frozenset(self._served)
+
+    def _return_to(self, time_ms: int) -> None:
+        ends = self._consumer.end_offsets(self._quality)
+        found = self._consumer.offsets_for_times(dict.fromkeys(self._quality, max(0, time_ms)))
+        for partition in self._quality:
+            at = found.get(partition)
+            self._consumer.seek(partition, ends[partition] if at is None else at.offset)
+
+    def _read_to_end(self, partitions: Iterable[TopicPartition]) -> None:
+        """Windows that come along with announcements are of the comparisons so far, or are read again."""
+        ends = self._consumer.end_offsets(list(partitions))
+        deadline_s = time.monotonic() + PATIENCE_S
+        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"topics {self._snapshots.topic} and quality: no record came")
+            for records in self._consumer.poll(timeout_ms=500).values():
+                deadline_s = time.monotonic() + PATIENCE_S
+                for record in records:
+                    self._take(record)
+
+    def _take(self, record: Any) -> None:
+        if record.topic == self._snapshots.topic:
+            self._board.post(record.key, record.value, record.offset)
+            reasons = [text for name, text in record.headers or () if name == REASON_HEADER]
+            alias = (record.key or b"").decode(errors="replace")
+            self.reasons[alias] = reasons[0].decode(errors="replace") if reasons else ""
+        elif (window := decode_quality(record.value)) is not None:
+            self._served.add(window.snapshot)
+            for comparison in self.comparisons.values():
+                comparison.add(window)
