@@ -80,7 +80,7 @@ class Recommendation(msgspec.Struct, frozen=True, gc=False):
 
     session_id: str
     snapshot: str
-    source: str  # "model", or "popular" where no item of the session is known
+    source: str  # "model", or "popular" where no item of the session is known, nor a fresh one
     created_ms: int
     click: ClickRef
     items: list[ScoredItem]
