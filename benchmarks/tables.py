@@ -6,7 +6,7 @@ prints how well the runs of ``bench-stream`` agree. A test fails where a table d
 
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import faulted, figures, learnt
+from benchmarks import faulted, figures, fresh_tables, learnt
 from benchmarks.kept import ROOT, Results, read_results
 from benchmarks.report import command, print_table, say
 from streams.errors import NextclickError
@@ -28,8 +28,9 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
         "memory": figures.memory,
         "swap": figures.swap,
         "training": learnt.training,
+        "fresh": fresh_tables.live,
     },
-    "docs/model.md": {"ablation": learnt.ablation},
+    "docs/model.md": {"ablation": learnt.ablation, "fresh": fresh_tables.foretold},
     "docs/operations.md": {"one worker": figures.one_worker, "sizes": figures.sized},
     "docs/faults.md": {"faults": faulted.faults},
 }
