@@ -54,6 +54,10 @@ def _drift(default: Any, description: str, may_be: str | None = None, **limits: 
     return _setting(default, "Drift", description, may_be, **limits)
 
 
+def _gate(default: Any, description: str, may_be: str | None = None, **limits: Any) -> Any:
+    return _setting(default, "Gate", description, may_be, **limits)
+
+
 def _some_of(*names: str) -> str:
     one = f"({'|'.join(names)})"
     return f"^{one}(,{one})*$"
@@ -215,6 +219,18 @@ class Settings(BaseSettings):
     batch_size: int | None = _training(None, "Sessions trained side by side.", ge=1, le=100_000)
     learning_rate: float | None = _training(None, "Step of the optimiser.", gt=0)
     seed: int | None = _training(None, "Start of the random numbers.", ge=0)
+    rehearsed_clicks: int = _training(
+        100_000, "About so many older clicks are gone through once more in a refresh.", ge=0
+    )
+
+    gate_max_loss: float = _gate(
+        0.02, "Share of what serves' Recall@20 and MRR@20 that a new snapshot may lack.", ge=0, le=1
+    )
+    gate_index_recall: float = _gate(
+        0.99, "Least share of the exact best 20 its index must find.", ge=0, le=1
+    )
+    gate_megabytes: float = _gate(4_000, "Most megabytes of a snapshot.", gt=0)
+    gate_latency_ms: float = _gate(20, "Most milliseconds of CPU for one recommendation.", gt=0)
 
     drift_window_clicks: int = _drift(20_000, "About so many of the newest clicks are looked at.", ge=1_000)
     drift_popularity: float = _drift(

@@ -70,7 +70,7 @@ class RefreshConfig:
         final_share: what the rate falls to, as a share of itself.
     """
 
-    rate: float = 0.2
-    n_passes: int = 1
-    rehearsed: float = 1.0
+    rate: float = 0.5
+    n_passes: int = 4
+    rehearsed: float = 2.0
     final_share: float = 0.02

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import (
+    ConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    TopicPartition,
+)
 from kafka.admin import ConfigResource, MemberToRemove
 from kafka.errors import KafkaError, KafkaTimeoutError, UnknownMemberIdError
 from kafka.partitioner import murmur2
@@ -24,6 +30,7 @@ __all__ = [
     "BrokerUnreachable",
     "ConfigResource",
     "ConnectionSettingsError",
+    "ConsumerRebalanceListener",
     "KafkaAdminClient",
     "KafkaConnection",
     "KafkaConsumer",

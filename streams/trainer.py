@@ -1,156 +1,173 @@
-"""One training cycle: the newest clicks in, a published snapshot out.
+"""One training cycle: the newest clicks in, a judged snapshot out.
 
-What is measured is not what is published: the newest sessions are held out for the order of the answers and
-for the figures, then all is trained with them, so that a snapshot knows the last minutes before it. The
-manifest says so.
+A full cycle trains from the start. The newest sessions are held out for the order of the answers and for
+the figures, then all is trained with them; once a snapshot serves and enough clicks have come since, the
+newest of these are kept from the network as well, for the gate to decide by (``streams/gate.py``). A refresh
+goes on from what serves (``streams/refreshing.py``). The manifest says which model its figures are of.
 Nothing is visible to anybody before the snapshot is complete; a trainer may be killed at any moment.
 """
 
+import logging
 import threading
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from index.build import build_index
-from index.exact import ExactIndex
-from index.protocol import ItemIndex
-from index.recall import recall_against_exact
-from model.encoder import EncoderConfig, SessionEncoder
-from model.encoder_context import ContextCoder
-from model.evaluation import evaluate_next_items, sample_queries
-from model.sequences import Sequences
-from model.training import Progress, TrainingConfig, TrainingError, train
-from model.vocabulary import Vocabulary
+import msgspec
+import numpy as np
+
+from model.evaluation import PopularRanker, evaluate_next_items
+from model.metrics import Accuracy
+from model.sequences import UNKNOWN
+from model.training import Progress, TrainingError
 from streams.announcements import PRODUCTION, Announcement, announce, read_current
-from streams.clickfile import ClickColumns, read_click_file
+from streams.candidate import Candidate, Log
+from streams.clickfile import ClickColumns
 from streams.clicklog import ReadProgress, Window, read_window
-from streams.errors import NextclickError
-from streams.kafka import KafkaConnection
-from streams.learning import Order, learn_order
+from streams.drift import Figure, drift_of_clicks
+from streams.gate import FEWEST_TARGETS, Ground, judge
+from streams.importing import import_clicks
+from streams.manifest import OffsetRange, Provenance, TrainingWindow
+from streams.refreshing import refreshed, since
 from streams.retention import delete_old, publishing_at, versions_in_use
-from streams.sequencing import cut_sessions
-from streams.snapshot import OffsetRange, Provenance, Snapshot, TrainingWindow, save_snapshot
-from streams.topics import TopicNames, require_topics
-from streams.training_report import Measured, OnProgress, Published, Stage, TooFewClicks, TrainerProgress
-
-DAY_MS: Final = 86_400_000
-METRICS_OF: Final = (
-    "a model trained without the newest 10 % of sessions, with half the passes, its order learnt from the"
-    " older half of those and measured on the other"
+from streams.snapshot import Snapshot, SnapshotError, load_snapshot, save_snapshot
+from streams.topics import require_topics
+from streams.training import trained
+from streams.training_plan import TrainerError, TrainerPlan, TrainerStopped
+from streams.training_report import (
+    Kind,
+    Measured,
+    NothingNew,
+    OnProgress,
+    Outcome,
+    Published,
+    Stage,
+    TooFewClicks,
+    TrainerProgress,
 )
+from streams.unfinished import Unfinished
 
-
-class TrainerError(NextclickError):
-    """A cycle cannot publish; the text says why."""
-
-
-class TrainerStopped(Exception):
-    """The cycle was asked to stop and did, between two steps; nothing was published."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainerPlan:
-    """What a trainer does at every cycle."""
-
-    connection: KafkaConnection
-    topics: TopicNames
-    location: str
-    alias: str = PRODUCTION
-    window_ms: int = 7 * DAY_MS
-    gap_ms: int = 30 * 60_000
-    min_clicks: int = 1_000
-    min_sessions: int = 200
-    keep_snapshots: int = 5
-    history: tuple[Path, ...] = ()
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+_log = logging.getLogger(__name__)
 
 
 def run_cycle(
     plan: TrainerPlan,
+    kind: Kind = Kind.FULL,
     *,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
-) -> Published | TooFewClicks:
-    """Train, publish and announce once.
+    may_announce: Callable[[], bool] = lambda: True,
+) -> Outcome:
+    """Train, judge, publish and announce once.
 
-    1. Read the history, then the window of the topic up to its end offsets of now.
-    2. Cut sessions; stop here where there are too few.
-    3. Train without the newest sessions, learn from those the order of the answers, and measure.
-    4. Train with the newest as well.
-    5. Build the index to serve; measure what its approximation costs.
-    6. Save the snapshot, verified.
-    7. Announce it, unless the alias is pinned, and delete old snapshots.
+    1. Read the history and the window of the topic up to its end offsets of now; a refresh what is new.
+    2. Cut sessions; stop here where there are too few. Choose those that the gate will compare by.
+    3. Make a candidate: from the start, its order learnt from the newest sessions, or from what serves.
+    4. Build the index to serve.
+    5. Save the snapshot, read it back, and let the gate judge it: the verdict stands in its manifest.
+    6. Announce it, unless it is refused or the alias is pinned, and delete old snapshots.
 
+    ``may_announce`` is asked right before step 6. A full training that was killed or stopped goes on where it
+    was, with the clicks that it had read (``streams/unfinished.py``).
     Raises ``NextclickError`` where a step fails, ``TrainerStopped`` soon after ``stop`` is set.
     """
-    return _Cycle(plan, stop or threading.Event(), on_progress).run()
+    return _Cycle(plan, kind, stop or threading.Event(), on_progress, may_announce).run()
 
 
 class _Cycle:
     """One run of the steps above."""
 
-    def __init__(self, plan: TrainerPlan, stop: threading.Event, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        plan: TrainerPlan,
+        kind: Kind,
+        stop: threading.Event,
+        on_progress: OnProgress | None,
+        may_announce: Callable[[], bool],
+    ) -> None:
         self._plan = plan
+        self._kind = kind
         self._stop = stop
         self._on_progress = on_progress
+        self._may_announce = may_announce
+        self._unfinished = Unfinished(plan.unfinished if kind is Kind.FULL else None, plan.as_text())
         self._started = time.monotonic()
 
-    def run(self) -> Published | TooFewClicks:
+    def run(self) -> Outcome:
         """See ``run_cycle``."""
         plan = self._plan
         require_topics(plan.connection, plan.topics.clicks, plan.topics.snapshots)
         with publishing_at(plan.location):
-            from_ms = int(time.time() * 1000) - plan.window_ms
-            clicks, window = self._read(from_ms)
-            vocabulary = Vocabulary.from_clicks(clicks.item_ids)
-            coder = ContextCoder.fit(clicks.each_kind()) if plan.encoder.context else None
-            sessions = cut_sessions(clicks, vocabulary, plan.gap_ms, coder).drop_short(2)
-            if len(sessions.rows) < plan.min_clicks or len(sessions) < plan.min_sessions:
-                return TooFewClicks(len(sessions.rows), len(sessions), plan.min_clicks, plan.min_sessions)
-            config = plan.encoder if coder is None else replace(plan.encoder, kinds=coder.kinds)
-            order = self._learn_order(config, sessions, len(vocabulary))
-            measured = self._measure(order, vocabulary)
-            encoder = self._train(config, sessions, len(vocabulary))
-            self._report(TrainerProgress(Stage.BUILDING))
-            index, index_recall = self._build(encoder, sessions)
-            ranking = order.ranking(sessions)
-            self._report(TrainerProgress(Stage.PUBLISHING))
-            replaced = self._announced().get(plan.alias)
-            provenance = Provenance(
-                parent=replaced.version if replaced else None,
-                window=self._describe(from_ms, window, clicks, sessions),
-                metrics=measured.as_metrics(),
-                metrics_of=METRICS_OF,
-                index_recall=round(index_recall, 4),
-            )
-            snapshot = save_snapshot(plan.location, encoder, vocabulary, index, provenance, ranking=ranking)
-            current = self._announced()  # again: somebody may have rolled back while the snapshot was saved
-            before = current.get(plan.alias)
-            pinned_to = before.version if before is not None and before.pinned else None
-            if pinned_to is None:
-                current[plan.alias] = self._announce(snapshot, before)
-            in_use = {snapshot.version, *versions_in_use(current)}
-            deleted = delete_old(plan.location, plan.keep_snapshots, in_use)
-        return Published(
-            version=snapshot.version,
-            location=snapshot.location,
-            n_clicks=len(clicks),
-            n_sessions=len(sessions),
-            n_items=len(vocabulary),
-            measured=measured,
-            index_recall=index_recall,
-            announced=pinned_to is None,
-            pinned_to=pinned_to,
-            deleted=tuple(deleted),
-            seconds=time.monotonic() - self._started,
-        )
+            serving = self._serving()
+            run = self._unfinished.found()
+            from_ms = self._from_ms(serving) if run is None else run.from_ms
+            clicks, window = self._read(from_ms, None if run is None else run.ends)
+            n_history = len(clicks) - len(window.arrival_ms)
+            arrival_ms = np.concatenate([np.zeros(n_history, dtype=np.int64), window.arrival_ms])
+            log = Log.cut(clicks, arrival_ms, plan.gap_ms)
+            ground = log.ground(None if serving is None else serving.manifest.provenance.window)
+            if (too_few := self._too_few(log, ground)) is not None:
+                self._unfinished.end()
+                return too_few
+            if run is None:
+                self._unfinished.begin(from_ms, {number: end for number, (_, end) in window.offsets.items()})
+            measured, drift = None, dict[Figure, float]()
+            if self._kind is Kind.REFRESH and serving is not None:
+                drift = drift_of_clicks(serving.vocabulary, log.items_since(serving))
+                candidate = self._refresh(serving, log, ground)
+            else:
+                serving_version = serving.version if serving is not None else None
+                del serving  # not to be held while training: the gate loads it again
+                candidate, measured = trained(
+                    plan,
+                    log,
+                    ground,
+                    self._unfinished,
+                    self._report_training,
+                    lambda stage: self._report(TrainerProgress(stage)),
+                )
+                serving = self._serving() if serving_version is not None else None
+                if serving is not None and serving.version != serving_version:
+                    ground = replace(ground, chosen=ground.chosen[:0])  # it has learnt from who knows what
+            trained_on = self._describe(from_ms, window, log, ground)
+            snapshot = self._save(candidate, serving, log, ground, trained_on, measured)
+            published = replace(self._publish(snapshot, log), drift=drift)
+            self._unfinished.end()
+            return published
 
-    def _read(self, from_ms: int) -> tuple[ClickColumns, Window]:
+    # ------------------------------------------------------------------ steps
+
+    def _serving(self) -> Snapshot | None:
+        """What workers of the alias serve, or those of production; None where there is nothing to load."""
+        announced = self._announced()
+        current = announced.get(self._plan.alias) or announced.get(PRODUCTION)
+        if current is None:
+            return None
+        try:
+            return load_snapshot(current.location, manifest_sha256=current.manifest_sha256)
+        except SnapshotError as error:
+            _log.warning("what is announced cannot be loaded, nothing is compared with it: %s", error)
+            return None
+
+    def _from_ms(self, serving: Snapshot | None) -> int:
+        plan = self._plan
+        if self._kind is Kind.REFRESH:
+            if serving is None:
+                raise TrainerError("nothing serves that could be refreshed; train from the start first")
+            window = serving.manifest.provenance.window
+            from_ms = since(window, plan.gap_ms, plan.rehearsed_clicks)
+            if from_ms is None:
+                raise TrainerError(
+                    f"{serving.version} does not say until when it was trained; train from the start once"
+                )
+            return from_ms
+        return int(time.time() * 1000) - plan.window_ms
+
+    def _read(self, from_ms: int, ends: Mapping[int, int] | None) -> tuple[ClickColumns, Window]:
         plan = self._plan
         self._report(TrainerProgress(Stage.READING))
-        history = [read_click_file(path) for path in plan.history]
+        files = plan.history if self._kind is Kind.FULL else ()
+        history = [import_clicks(path, plan.history_format, plan.history_columns) for path in files]
         n_history = sum(map(len, history))
 
         def on_progress(progress: ReadProgress) -> None:
@@ -158,45 +175,109 @@ class _Cycle:
                 TrainerProgress(Stage.READING, n_history + progress.n_read, n_history + progress.n_total)
             )
 
-        window = read_window(plan.connection, plan.topics.clicks, from_ms, on_progress)
-        return ClickColumns.concatenate([*history, window.clicks]), window
+        topic, archive = plan.topics.clicks, plan.archive
+        window = read_window(plan.connection, topic, from_ms, on_progress, archive=archive, ends=ends)
+        if window.n_missing:
+            _log.warning("up to %d clicks of the window were never archived", window.n_missing)
+        # Not joined where there is nothing to join: that would hold ten million clicks twice.
+        return ClickColumns.concatenate([*history, window.clicks]) if history else window.clicks, window
 
-    def _learn_order(self, config: EncoderConfig, sessions: Sequences, n_items: int) -> Order:
+    def _too_few(self, log: Log, ground: Ground) -> TooFewClicks | NothingNew | None:
+        """For a full training by the settings, for a refresh where nothing can be learnt and compared."""
+        plan, sessions = self._plan, log.places
+        if self._kind is Kind.REFRESH:
+            enough = len(ground.chosen) > 0 and not ground.seen
+            return None if enough else NothingNew(ground.n_new, FEWEST_TARGETS)
+        if sessions.n_clicks < plan.min_clicks or len(sessions) < plan.min_sessions:
+            return TooFewClicks(sessions.n_clicks, len(sessions), plan.min_clicks, plan.min_sessions)
+        return None
+
+    def _refresh(self, serving: Snapshot, log: Log, ground: Ground) -> Candidate:
         try:
-            return learn_order(
-                sessions,
-                n_items,
-                config,
+            return refreshed(
+                serving,
+                log,
+                ground,
                 self._plan.training,
-                on_training=lambda progress: self._report_training(Stage.REHEARSING, progress),
-                on_order=lambda: self._report(TrainerProgress(Stage.ORDERING)),
+                self._plan.refresh,
+                lambda progress: self._report_training(Stage.REFRESHING, progress),
+                lambda: self._report(TrainerProgress(Stage.BUILDING)),
             )
         except TrainingError as error:
-            raise TrainerError(f"training failed: {error}") from error
+            raise TrainerError(f"refreshing failed: {error}") from error
 
-    def _measure(self, order: Order, vocabulary: Vocabulary) -> Measured:
-        self._report(TrainerProgress(Stage.MEASURING))
-        ranker, popular, newest = order.measurable(vocabulary)
-        return Measured(evaluate_next_items(ranker, newest), evaluate_next_items(popular, newest))
+    def _save(
+        self,
+        candidate: Candidate,
+        serving: Snapshot | None,
+        log: Log,
+        ground: Ground,
+        window: TrainingWindow,
+        measured: Measured | None,
+    ) -> Snapshot:
+        """Save it with the gate's verdict on what was read back."""
+        self._report(TrainerProgress(Stage.PUBLISHING))
 
-    def _train(self, config: EncoderConfig, sessions: Sequences, n_items: int) -> SessionEncoder:
-        try:
-            return train(
-                sessions,
-                n_items,
-                config,
-                self._plan.training,
-                on_progress=lambda progress: self._report_training(Stage.TRAINING, progress),
+        def verdict_on(saved: Snapshot) -> Provenance:
+            self._show(TrainerProgress(Stage.JUDGING))  # from here on a stop waits
+            trial = None if serving is None else log.trial(saved, serving, ground, candidate.blind)
+            verdict = judge(saved, trial, candidate.sessions, self._plan.bounds)
+            verdict = msgspec.structs.replace(verdict, forced=self._plan.force and not verdict.accepted)
+            figures = measured or Measured.of_gate(verdict, self._popular(candidate, log, ground))
+            return Provenance(
+                parent=None if serving is None else serving.version,
+                kind=self._kind.value,
+                window=window,
+                metrics=figures.metrics,
+                metrics_of=figures.metrics_of,
+                index_recall=verdict.index_recall,
+                gate=verdict,
             )
-        except TrainingError as error:
-            raise TrainerError(f"training failed: {error}") from error
 
-    def _build(self, encoder: SessionEncoder, sessions: Sequences) -> tuple[ItemIndex, float]:
-        vectors = encoder.item_vectors()
-        queries = sample_queries(encoder, sessions)
-        index = build_index(vectors, queries)
-        self._check_stop()
-        return index, recall_against_exact(index, ExactIndex(vectors), queries, 20)
+        parts = (candidate.encoder, candidate.vocabulary, candidate.index)
+        return save_snapshot(
+            self._plan.location, *parts, Provenance(), ranking=candidate.ranking, judge=verdict_on
+        )
+
+    def _popular(self, candidate: Candidate, log: Log, ground: Ground) -> Accuracy:
+        """What is popular without the newest sessions, on those that the gate compares by."""
+        learnt = candidate.sessions.select(0, ground.n_learnt)
+        counts = np.bincount(learnt.rows[learnt.rows != UNKNOWN], minlength=len(candidate.vocabulary))
+        by_counts = np.argsort(-counts, kind="stable")
+        place = np.argsort(by_counts, kind="stable")
+        chosen = candidate.sessions.take(ground.chosen)
+        return evaluate_next_items(PopularRanker(counts[by_counts]), replace(chosen, rows=place[chosen.rows]))
+
+    def _publish(self, snapshot: Snapshot, log: Log) -> Published:
+        plan, provenance = self._plan, snapshot.manifest.provenance
+        current = self._announced()  # again: somebody may have rolled back while the snapshot was made
+        before = current.get(plan.alias)
+        pinned_to = before.version if before is not None and before.pinned else None
+        announced = pinned_to is None and not snapshot.manifest.refused
+        if announced and not self._may_announce():
+            raise TrainerError(
+                f"{snapshot.version} is not announced: another trainer has taken over while it was made"
+            )
+        if announced:
+            current[plan.alias] = self._announce(snapshot, before)
+        in_use = {snapshot.version, *versions_in_use(current)}
+        deleted = delete_old(plan.location, plan.keep_snapshots, in_use)
+        assert provenance.gate is not None
+        return Published(
+            version=snapshot.version,
+            location=snapshot.location,
+            kind=self._kind,
+            n_clicks=len(log.clicks),
+            n_sessions=len(log.places),
+            n_items=len(snapshot.vocabulary),
+            metrics=provenance.metrics,
+            metrics_of=provenance.metrics_of,
+            verdict=provenance.gate,
+            announced=announced,
+            pinned_to=pinned_to,
+            deleted=tuple(deleted),
+            seconds=time.monotonic() - self._started,
+        )
 
     def _announced(self) -> dict[str, Announcement]:
         return read_current(self._plan.connection, self._plan.topics.snapshots)
@@ -209,17 +290,22 @@ class _Cycle:
         announce(plan.connection, plan.topics.snapshots, plan.alias, announcement)
         return announcement
 
-    def _describe(
-        self, from_ms: int, window: Window, clicks: ClickColumns, sessions: Sequences
-    ) -> TrainingWindow:
+    def _describe(self, from_ms: int, window: Window, log: Log, ground: Ground) -> TrainingWindow:
+        arrivals = window.arrival_ms
+        learnt_ms = log.ended_ms[: ground.n_learnt]
         return TrainingWindow(
             topic=self._plan.topics.clicks,
             from_ms=from_ms,
             offsets=[OffsetRange(p, start, end) for p, (start, end) in sorted(window.offsets.items())],
-            history=[path.name for path in self._plan.history],
-            n_clicks=len(clicks),
-            n_sessions=len(sessions),
+            history=[path.name for path in self._plan.history] if self._kind is Kind.FULL else [],
+            n_clicks=len(log.clicks),
+            n_sessions=len(log.places),
+            first_ms=int(arrivals[0]) if len(arrivals) else 0,
+            until_ms=int(arrivals[-1]) if len(arrivals) else 0,
+            learnt_until_ms=int(learnt_ms[-1]) if len(learnt_ms) else 0,
         )
+
+    # ------------------------------------------------------------------ progress
 
     def _report_training(self, stage: Stage, progress: Progress) -> None:
         self._report(
@@ -236,6 +322,9 @@ class _Cycle:
 
     def _report(self, progress: TrainerProgress) -> None:
         self._check_stop()
+        self._show(progress)
+
+    def _show(self, progress: TrainerProgress) -> None:
         if self._on_progress is not None:
             self._on_progress(progress)
 

@@ -1,22 +1,36 @@
 """What a training cycle tells: how far it is, and how it ended."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, Self, TypeAlias
 
 from model.metrics import Accuracy
+from streams.drift import Figure
+from streams.manifest import Verdict
+
+ITSELF: Final = "this model on the newest sessions, which it had not seen; its links have counted them since"
+
+
+class Kind(StrEnum):
+    """How a cycle makes a snapshot."""
+
+    FULL = "full"  # from the start, of the whole window
+    REFRESH = "refresh"  # what serves goes on with what is new
 
 
 class Stage(StrEnum):
-    """What a cycle is doing, in this order."""
+    """What a cycle is doing, in this order; some are of one kind of cycle only."""
 
     READING = "reading clicks"
+    REFRESHING = "learning from the newest clicks"
     REHEARSING = "training without the newest sessions"
     ORDERING = "learning the order of answers"
     MEASURING = "measuring"
     TRAINING = "training"
     BUILDING = "building the index"
-    PUBLISHING = "publishing"
+    PUBLISHING = "writing the snapshot"
+    JUDGING = "comparing it with what serves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +68,63 @@ class TooFewClicks:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingNew:
+    """Too few clicks have come since the serving snapshot was made to learn from and to compare by."""
+
+    n_new: int
+    n_needed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_new:,} clicks that follow on another have come since the serving snapshot was made;"
+            f" a refresh needs {self.n_needed:,}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """Accuracy on the newest sessions, held out: the served ranking, and popularity."""
+    """The figures of a manifest, and which model they are of."""
 
-    model: Accuracy
-    popular: Accuracy
+    metrics: dict[str, float]
+    metrics_of: str
 
-    def as_metrics(self) -> dict[str, float]:
-        """As they stand in the manifest."""
-        popular = {f"popular_{name}": figure for name, figure in self.popular.as_metrics().items()}
-        figures = self.model.as_metrics() | popular
-        return {name: round(figure, 4) for name, figure in figures.items()} | {"targets": self.model.targets}
+    @classmethod
+    def of(cls, model: Accuracy, popular: Accuracy, metrics_of: str) -> Self:
+        """A model on sessions that it has not seen, and what is popular beside it."""
+        of_popular = {f"popular_{name}": figure for name, figure in popular.as_metrics().items()}
+        figures = {name: round(figure, 4) for name, figure in (model.as_metrics() | of_popular).items()}
+        return cls(figures | {"targets": model.targets}, metrics_of)
+
+    @classmethod
+    def of_gate(cls, verdict: Verdict, popular: Accuracy) -> Self:
+        """The candidate itself, as the gate measured it."""
+        of_popular = {f"popular_{name}": round(figure, 4) for name, figure in popular.as_metrics().items()}
+        figures = {name: figure for name, figure in verdict.candidate.items() if "@" in name}
+        return cls(figures | of_popular | {"targets": verdict.targets}, ITSELF)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A new snapshot; ``announced`` is False where the alias is pinned, to ``pinned_to``."""
+    """A new snapshot; not ``announced`` where the gate refused it or where the alias is pinned.
+
+    ``drift`` is how far the new clicks were from the snapshot that was refreshed with them.
+    """
 
     version: str
     location: str
+    kind: Kind
     n_clicks: int
     n_sessions: int
     n_items: int
-    measured: Measured
-    index_recall: float
+    metrics: dict[str, float]
+    metrics_of: str
+    verdict: Verdict
     announced: bool
     pinned_to: str | None
     deleted: tuple[str, ...]
     seconds: float
+    drift: Mapping[Figure, float] = field(default_factory=dict)
 
 
+Outcome: TypeAlias = Published | TooFewClicks | NothingNew
 OnProgress = Callable[[TrainerProgress], None]

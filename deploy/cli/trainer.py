@@ -7,7 +7,6 @@ must be set before torch and FAISS are loaded, so they are imported only after i
 import logging
 import os
 import re
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -16,16 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from deploy.cli.click_files import ColumnsOption, FormatOption, named_columns
 from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
+from deploy.trainer_report import complain, report
+from streams.clickfile import Columns
+from streams.drift import DriftAlarms
 from streams.errors import NextclickError
+from streams.importing import Format
+from streams.lease import TrainerLease
+from streams.schedule import Schedule
+from streams.training_report import Kind, Outcome, Published, TooFewClicks, TrainerProgress
 
 if TYPE_CHECKING:
-    from streams.trainer import TrainerPlan
-    from streams.training_report import Published, TooFewClicks, TrainerProgress
+    from streams.training_plan import TrainerPlan
 
+LOOK_EVERY_S: Final = 5.0
+NEXT: Final = {Kind.FULL: "training from the start", Kind.REFRESH: "a refresh"}
 NICENESS: Final = 10
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -37,6 +45,8 @@ _log = logging.getLogger(__name__)
     "snapshots_topic",
     "snapshots",
     "keep_snapshots",
+    "archive",
+    "group",
     "alias",
     "session_gap_minutes",
     "window_days",
@@ -44,43 +54,68 @@ _log = logging.getLogger(__name__)
     "min_sessions",
     *TRAINED,
     "seed",
+    "rehearsed_clicks",
+    "gate_max_loss",
+    "gate_index_recall",
+    "gate_megabytes",
+    "gate_latency_ms",
+    "drift_popularity",
+    "drift_unknown",
 )
 def command(
     settings: Settings,
     output: Output,
     every: Annotated[
         str | None,
-        typer.Option(help="Train again and again, from start to start: 90s, 15m, 1h. [default: 15m]"),
+        typer.Option(help="Train from the start again and again, start to start: 90s, 1h. [default: 6h]"),
+    ] = None,
+    refresh_every: Annotated[
+        str | None,
+        typer.Option(help="Go on with the newest clicks in between: 90s, 5m, off. [default: 5m]"),
     ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Train once; exit 1 where clicks are too few.")
     ] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="With --once: go on from what serves.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Announce what the gate refuses, too, with a note.")
+    ] = False,
     history: Annotated[
         list[Path] | None,
-        typer.Option(help="A file of clicks (TSV, CSV, Parquet) from before the topic's; may be repeated."),
+        typer.Option(help="A file of clicks from before the topic's (table or public log); may be repeated."),
     ] = None,
+    format: FormatOption = Format.AUTO,
+    columns: ColumnsOption = None,
 ) -> None:
     """Train on the newest clicks, publish the snapshot, announce it to the workers."""
-    if once and every is not None:
-        raise typer.BadParameter("give --once or --every, not both")
-    every_s = parse_interval(every or "15m")
+    if once and (every is not None or refresh_every is not None):
+        raise typer.BadParameter("give --once or --every and --refresh-every, not both")
+    if refresh and not once:
+        raise typer.BadParameter("--refresh goes with --once; --refresh-every refreshes again and again")
+    schedule = Schedule(
+        parse_interval(every or "6h"),
+        None if refresh_every == "off" else parse_interval(refresh_every or "5m", "--refresh-every"),
+    )
     if output.json and not once:
         raise typer.BadParameter("--json goes with --once: it prints one object, at the end")
+    parsed = named_columns(format, columns)
     n_threads = be_considerate()
     with stop_on_signals() as stop:
-        plan = _plan(settings, tuple(history or ()))
+        plan = _plan(settings, tuple(history or ()), format, parsed, force)
         _set_threads(n_threads)
-        if once:
-            _train_once(plan, output, stop)
-        else:
-            _train_for_ever(plan, output, every_s, stop)
+        with _lease(settings) as lease:
+            if once:
+                _train_once(plan, Kind.REFRESH if refresh else Kind.FULL, output, stop, lease)
+            else:
+                alarms = DriftAlarms(settings.drift_limits())
+                _train_for_ever(plan, schedule, alarms, output, stop, lease)
 
 
-def parse_interval(text: str) -> float:
+def parse_interval(text: str, flag: str = "--every") -> float:
     """Seconds of ``90s``, ``15m``, ``1h``, ``1d``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None or not float(match[1]) > 0:
-        raise typer.BadParameter(f"--every is {text!r}, it must be a length of time such as 90s, 15m or 1h")
+        raise typer.BadParameter(f"{flag} is {text!r}, it must be a length of time such as 90s, 15m or 1h")
     return float(match[1]) * UNITS_S[match[2]]
 
 
@@ -109,9 +144,12 @@ def _set_threads(n_threads: int) -> None:
     set_model_threads(n_threads)
 
 
-def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
+def _plan(
+    settings: Settings, history: tuple[Path, ...], format: Format, columns: Columns | None, force: bool
+) -> "TrainerPlan":
     from deploy.training_settings import encoder_config, training_config
-    from streams.trainer import DAY_MS, TrainerPlan
+    from streams.gate import Bounds
+    from streams.training_plan import DAY_MS, TrainerPlan
 
     return TrainerPlan(
         connection=settings.connection(),
@@ -123,65 +161,143 @@ def _plan(settings: Settings, history: tuple[Path, ...]) -> "TrainerPlan":
         min_clicks=settings.min_clicks,
         min_sessions=settings.min_sessions,
         keep_snapshots=settings.keep_snapshots,
+        archive=settings.archive,
         history=history,
+        history_format=format,
+        history_columns=columns,
         encoder=encoder_config(settings),
         training=training_config(settings),
+        rehearsed_clicks=settings.rehearsed_clicks,
+        bounds=Bounds(
+            max_loss=settings.gate_max_loss,
+            min_index_recall=settings.gate_index_recall,
+            max_megabytes=settings.gate_megabytes,
+            max_latency_ms=settings.gate_latency_ms,
+        ),
+        force=force,
+        unfinished=settings.home / "trainers" / settings.alias,
     )
 
 
-def _train_once(plan: "TrainerPlan", output: Output, stop: threading.Event) -> None:
-    from streams.training_report import Published, TooFewClicks
+def _lease(settings: Settings) -> TrainerLease:
+    folder = settings.home / "trainers"
+    return TrainerLease(
+        settings.connection(), settings.group, settings.alias, settings.snapshots_topic, folder
+    )
 
-    published = _cycle(plan, stop)
-    if isinstance(published, TooFewClicks):
-        raise NextclickError(f"nothing trained: {published}")
-    if isinstance(published, Published):
-        _report(output, published, plan.alias)
-    else:
+
+def _train_once(
+    plan: "TrainerPlan", kind: Kind, output: Output, stop: threading.Event, lease: TrainerLease
+) -> None:
+    lease.take(stop, wait=False)
+    outcome = _cycle(plan, kind, stop, lease)
+    if isinstance(outcome, Published):
+        report(output, outcome, plan.alias)
+        if outcome.verdict.refused:
+            raise typer.Exit(1)
+    elif outcome is None:
         output.say("stopped; nothing was published")
         output.result({"snapshot": None, "stopped": True})
+    else:
+        raise NextclickError(f"nothing trained: {outcome}")
 
 
-def _train_for_ever(plan: "TrainerPlan", output: Output, every_s: float, stop: threading.Event) -> None:
-    from streams.training_report import Published, TooFewClicks
-
+def _train_for_ever(
+    plan: "TrainerPlan",
+    schedule: Schedule,
+    alarms: DriftAlarms,
+    output: Output,
+    stop: threading.Event,
+    lease: TrainerLease,
+) -> None:
+    told = looked = False
+    wanted: str | None = None
     while not stop.is_set():
-        began = time.monotonic()
+        outcome: Outcome | None = None
+        began_s = time.monotonic()
+        kind = Kind.FULL
         try:
-            outcome = _cycle(plan, stop)
+            if not lease.held and not lease.take(stop, on_waiting=output.say):
+                break
+            if not looked:
+                _look_at_what_serves(plan, schedule)
+                looked = True
+            following = schedule.next(time.monotonic(), wanted)
+            wait_s = following.at_s - time.monotonic()
+            if wait_s > 0:
+                if not told:
+                    output.say(f"next: {NEXT[following.kind]} in {show_seconds(wait_s)}")
+                    told = True
+                stop.wait(min(wait_s, LOOK_EVERY_S))
+                continue
+            told, wanted = False, None
+            kind, began_s = following.kind, time.monotonic()
+            if following.why:
+                output.say(f"training from the start: {following.why}")
+            outcome = _cycle(plan, kind, stop, lease)
         except NextclickError as error:
-            outcome = None
-            _complain(f"this round failed: {error}")
+            complain(f"this round failed: {error}")
         except Exception as error:
-            outcome = None
             _log.debug("a training round failed", exc_info=True)
-            _complain(f"this round failed: unexpected {type(error).__name__}: {error}")
-        if isinstance(outcome, TooFewClicks):
+            complain(f"this round failed: unexpected {type(error).__name__}: {error}")
+        if isinstance(outcome, Published):
+            report(output, outcome, plan.alias)
+        elif isinstance(outcome, TooFewClicks):
             output.say(f"waiting for clicks: {outcome}")
-        elif isinstance(outcome, Published):
-            _report(output, outcome, plan.alias)
-        wait_s = max(0.0, began + every_s - time.monotonic())
-        if not stop.is_set():
-            output.say(f"next round in {show_seconds(wait_s)}")
-            stop.wait(wait_s)
+        wanted = wanted_training(outcome, alarms)
+        schedule.done(kind, began_s, made=isinstance(outcome, Published))
+        if outcome is None and not lease.held:
+            stop.wait(LOOK_EVERY_S)  # Kafka is away
     output.say("trainer stopped")
 
 
-def _complain(line: str) -> None:
-    print(f"nextclick: {' '.join(line.split())}", file=sys.stderr, flush=True)
+def wanted_training(outcome: Outcome | None, alarms: DriftAlarms) -> str | None:
+    """Why a full training is wanted before it is due: the clicks of a refresh are no longer as they were."""
+    if not isinstance(outcome, Published):
+        return None
+    crossed = alarms.update(outcome.drift)
+    return "; ".join(alarms.limits.told(figure, outcome.drift[figure]) for figure in crossed) or None
 
 
-def _cycle(plan: "TrainerPlan", stop: threading.Event) -> "Published | TooFewClicks | None":
-    from streams.trainer import TrainerStopped, run_cycle
+def _look_at_what_serves(plan: "TrainerPlan", schedule: Schedule) -> None:
+    """Begin with a refresh where something serves, and train from the start when that is due."""
+    from streams.announcements import read_current
+    from streams.snapshot import list_snapshots
+
+    serving = read_current(plan.connection, plan.topics.snapshots).get(plan.alias)
+    manifests = [manifest for manifest in list_snapshots(plan.location) if not manifest.refused]
+    if not any(
+        serving is not None
+        and manifest.version == serving.version
+        and manifest.provenance.window.learnt_until_ms is not None
+        for manifest in manifests
+    ):
+        return  # nothing that could be refreshed
+    trained_ms = [
+        manifest.created_ms for manifest in manifests if manifest.provenance.kind == Kind.FULL.value
+    ]
+    ago_s = time.time() - max(trained_ms) / 1000 if trained_ms else None
+    schedule.something_serves(time.monotonic(), ago_s)
+
+
+def _cycle(plan: "TrainerPlan", kind: Kind, stop: threading.Event, lease: TrainerLease) -> Outcome | None:
+    from streams.trainer import run_cycle
+    from streams.training_plan import TrainerStopped
 
     with ProgressLine() as line:
         try:
-            return run_cycle(plan, stop=stop, on_progress=lambda progress: _show(line, progress))
+            return run_cycle(
+                plan,
+                kind,
+                stop=stop,
+                on_progress=lambda progress: _show(line, progress),
+                may_announce=lambda: lease.held,
+            )
         except TrainerStopped:
             return None
 
 
-def _show(line: ProgressLine, progress: "TrainerProgress") -> None:
+def _show(line: ProgressLine, progress: TrainerProgress) -> None:
     notes = []
     if progress.epoch is not None:
         notes.append(f"epoch {progress.epoch}/{progress.n_epochs}")
@@ -192,40 +308,3 @@ def _show(line: ProgressLine, progress: "TrainerProgress") -> None:
     if progress.n_total and progress.epoch is None:
         notes.append(f"{progress.n_done:,} of {progress.n_total:,}")
     line.show(progress.stage.value, progress.n_done, progress.n_total, ", ".join(notes))
-
-
-def _report(output: Output, published: "Published", alias: str) -> None:
-    metrics = published.measured.as_metrics()
-    output.say(
-        f"snapshot {published.version}: {published.n_items:,} items from {published.n_clicks:,} clicks in"
-        f" {published.n_sessions:,} sessions, {show_seconds(published.seconds)}"
-    )
-    output.say(
-        f"  Recall@20 {metrics['recall@20']:.3f} (popular items {metrics['popular_recall@20']:.3f}),"
-        f" MRR@20 {metrics['mrr@20']:.3f} on the newest 5 % of sessions, before it learnt from them too"
-    )
-    if published.announced:
-        output.say(f"  announced as {alias}")
-    else:
-        output.say(
-            f"  not announced: {alias} is pinned to {published.pinned_to};"
-            f" nextclick snapshots promote {published.version} announces it"
-        )
-    if published.deleted:
-        output.say(f"  deleted: {', '.join(published.deleted)}")
-    output.result(
-        {
-            "snapshot": published.version,
-            "location": published.location,
-            "alias": alias,
-            "announced": published.announced,
-            "pinned_to": published.pinned_to,
-            "clicks": published.n_clicks,
-            "sessions": published.n_sessions,
-            "items": published.n_items,
-            "metrics": metrics,
-            "index_recall": round(published.index_recall, 4),
-            "deleted": list(published.deleted),
-            "seconds": round(published.seconds, 2),
-        }
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from deploy.settings_sources import load_settings
 from deploy.tuning import Found, TuningError, in_force, search, split_by_time, with_values, write_settings
 from model.sequences import Sequences
 from model.training import Progress
-from streams.trainer import TrainerPlan
+from streams.training_plan import TrainerPlan
 from tests.deploy.test_evaluate import write_clicks
 from tests.model.markov import markov_sessions
 
@@ -82,7 +83,8 @@ def test_evaluate_and_trainer_take_what_was_found(
     assert measured[0] == measured[1]
     plans: list[TrainerPlan] = []
     monkeypatch.setattr(trainer, "be_considerate", lambda: 1)
-    monkeypatch.setattr(trainer, "_train_once", lambda plan, output, stop: plans.append(plan))
+    monkeypatch.setattr(trainer, "_lease", lambda settings: nullcontext())
+    monkeypatch.setattr(trainer, "_train_once", lambda plan, *others: plans.append(plan))
     assert run(["trainer", "--once"]) == 0
     assert (plans[0].encoder.cell, plans[0].encoder.n_units) == ("gru", 12)
     assert (plans[0].training.n_epochs, plans[0].training.n_lanes) == (3, 16)

@@ -59,13 +59,13 @@ def cut_and_die(encoder: Any, path: Path) -> None:
 def build_in_fault(point: TrainerPoint) -> None:
     """Prepare this process to die there; to be called after the environment for OpenMP is set."""
     from model.vocabulary import Vocabulary
-    from streams import snapshot, trainer
+    from streams import snapshot, trainer, training
 
     match point:
         case TrainerPoint.READ:
             after(trainer, "read_window")
         case TrainerPoint.TRAINED:
-            after(trainer, "train")
+            after(training, "train")
         case TrainerPoint.ENCODER:
             after(snapshot, "save_encoder", cut_and_die)
         case TrainerPoint.VOCABULARY:
