@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.vocabulary import Vocabulary
+if TYPE_CHECKING:  # every command reads the settings, and these the limits
+    from model.vocabulary import Vocabulary
 
 HEAD: Final = 256
 """So many of the most popular items are told apart; what is clicked too rarely says nothing of a shift."""
