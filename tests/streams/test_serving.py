@@ -313,3 +313,67 @@ def test_a_worker_with_nothing_loaded_serves_as_soon_as_the_snapshot_can_be_read
     finally:
         serving.stop()
     assert "announcements-production" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.fixture
+def canary(metrics: WorkerMetrics) -> Serving:
+    connection = KafkaConnection("nowhere:1")
+    return Serving(
+        connection,
+        "snapshots",
+        "canary",
+        make_recommender=Recommender,
+        last_good_file=None,
+        metrics=metrics,
+    )
+
+
+def test_a_canary_serves_what_is_announced_until_it_is_given_back(
+    canary: Serving, metrics: WorkerMetrics, snapshots: list[tuple[str, Path]]
+) -> None:
+    value = metrics.registry.get_sample_value
+    assert not canary._on_announcement(None)
+    assert not canary._on_announcement(announcement(snapshots[0]))
+    assert not canary._on_announcement(announcement(snapshots[1]))
+    assert serves(canary) == snapshots[1][0]
+    assert value("nextclick_canary_info", {"version": snapshots[1][0]}) == 1
+    assert value("nextclick_canary_info", {"version": snapshots[0][0]}) is None
+    assert value("nextclick_snapshot_info", {"version": snapshots[1][0]}) is None
+    assert not canary._on_announcement(None)
+    assert serves(canary) is None
+    assert value("nextclick_canary_info", {"version": snapshots[1][0]}) is None
+    assert not canary._on_announcement(announcement(snapshots[1]))  # the same again
+    assert serves(canary) == snapshots[1][0]
+    assert (value("nextclick_snapshot_swaps_total"), refused(metrics)) == (0, 0)
+
+
+def test_nothing_stands_in_for_a_bad_canary(
+    canary: Serving, metrics: WorkerMetrics, snapshots: list[tuple[str, Path]], published: list[Snapshot]
+) -> None:
+    assert not canary._on_announcement(announcement(snapshots[0]))
+    damage(snapshots[2])
+    bad = announcement(snapshots[2], previous=snapshots[1])
+    assert canary._on_announcement(bad)
+    assert serves(canary) is None  # neither the one before nor the previous one: production answers
+    assert refused(metrics) == 1
+    repair(snapshots[2], published)
+    assert not canary._on_announcement(bad)
+    assert serves(canary) == snapshots[2][0]
+
+
+def test_a_canary_that_was_given_up_stays_out_until_another_announcement(
+    canary: Serving, metrics: WorkerMetrics, snapshots: list[tuple[str, Path]]
+) -> None:
+    first = announcement(snapshots[0])
+    canary._on_announcement(first)
+    canary.give_up(snapshots[0][0], "ZeroDivisionError")
+    canary.give_up(snapshots[0][0], "ZeroDivisionError")
+    assert serves(canary) is None
+    assert refused(metrics) == 1
+    assert not canary._on_announcement(first)
+    assert serves(canary) is None
+    canary._on_announcement(announcement(snapshots[1]))
+    canary.give_up(snapshots[0][0], "a batch that was under way")
+    assert serves(canary) == snapshots[1][0]
+    canary._on_announcement(announcement(snapshots[0], previous=snapshots[1]))  # somebody means it
+    assert serves(canary) == snapshots[0][0]
