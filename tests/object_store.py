@@ -1,5 +1,6 @@
 """A real S3 server for tests: moto's, in a thread, spoken to over HTTP like any other."""
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,10 +24,14 @@ def s3_server() -> Iterator[dict[str, str]]:
     }
     try:
         address = environment["AWS_ENDPOINT_URL"]
+        # What a server of this process kept before is still there: moto holds it in the module.
+        urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
         store = s3fs.S3FileSystem(
             key="tests", secret="secret", endpoint_url=address, skip_instance_cache=True
         )
         store.mkdir(BUCKET)
+        s3fs.S3FileSystem.clear_instance_cache()  # fsspec would go on asking a server that was here before
         yield environment
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         server.stop()

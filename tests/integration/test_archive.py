@@ -22,6 +22,8 @@ from streams.archiving import archive_clicks
 from streams.clickfile import ClickColumns
 from streams.clicklog import read_window
 from streams.kafka import TopicPartition, open_admin
+from streams.replaying import recorded_clicks, send_clicks
+from streams.shoppers import generate_columns
 from streams.topics import create_topics
 from tests.conftest import FreshTopics
 from tests.integration.harness import click_value, produce, read_all
@@ -142,6 +144,28 @@ def test_the_command_archives_once_and_tells(
     assert run(["archive", "--archive", str(tmp_path), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["clicks"], answer["files"], answer["gaps"]) == (0, 0, [])
+
+
+def test_a_trainer_learns_what_the_topic_has_no_more(
+    topics: FreshTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in topics.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NEXTCLICK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("deploy.cli.trainer.be_considerate", lambda: 1)  # pytest is not to become nice
+    connection, topic, location = topics.connection, topics.names.clicks, str(tmp_path / "archive")
+    start_ms = int(time.time() * 1000) - 3_600_000
+    columns = generate_columns(1, 3_000, n_items=60, clicks_per_s=100.0, start_ms=start_ms)
+    send_clicks(connection, topic, recorded_clicks(columns, limit=2_000), None)
+    store = ArchiveStore(location, topic)
+    archive_clicks(connection, topic, store)
+    delete_records(topics, {number: file.end for number, file in newest(store).items()})
+    rest = zip(
+        columns.time_ms[2_000:].tolist(), columns.session_ids[2_000:], columns.item_ids[2_000:], strict=True
+    )
+    send_clicks(connection, topic, rest, None)
+    assert run(["trainer", "--once", "--json", "--archive", location, "--units", "16", "--epochs", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["clicks"] == 3_000
 
 
 @contextmanager
