@@ -66,8 +66,10 @@ def judge_all(comparisons: Mapping[str, Comparison], rules: KeeperRules) -> dict
 def decide_canary(
     announced: Mapping[str, Announcement], judgement: Judgement, action: CanaryAction, now_ms: int
 ) -> list[Decision]:
-    """Say what follows for the canary; a pinned production is not replaced."""
+    """Say what follows for the canary: nothing for a pinned one, and a pinned production is not replaced."""
     canary, production = announced[CANARY], announced[PRODUCTION]
+    if canary.pinned:
+        return []
     reason = f"{canary.version} is {judgement}"
     if judgement.standing is Standing.WORSE and action is not CanaryAction.NONE:
         return [Decision(CANARY, None, reason)]

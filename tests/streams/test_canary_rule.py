@@ -107,6 +107,8 @@ def test_a_canary_that_is_worse_is_given_back_unless_nothing_shall_follow() -> N
     )
     assert decide_canary(ANNOUNCED, WORSE, CanaryAction.PROMOTE, NOW_MS) == [decision]
     assert decide_canary(ANNOUNCED, WORSE, CanaryAction.NONE, NOW_MS) == []
+    pinned = ANNOUNCED | {CANARY: announcement("v2", at_ms=5, pinned=True)}
+    assert decide_canary(pinned, WORSE, CanaryAction.ROLLBACK, NOW_MS) == []
 
 
 def test_a_canary_that_is_not_worse_is_promoted_where_that_is_asked_for() -> None:
