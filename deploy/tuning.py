@@ -74,9 +74,10 @@ class Trial:
 
 @dataclass(slots=True)
 class Found:
-    """How the search stands: the first trial, the best one, and how many there were."""
+    """How the search stands: the first trial and its seconds, the best one, and how many there were."""
 
     first: Trial | None = None
+    first_seconds: float = 0.0
     best: Trial | None = None
     n_trials: int = 0
     n_pruned: int = 0
@@ -126,7 +127,8 @@ def search(
     )
     start = in_force(settings)
     study.enqueue_trial(start)
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     found = Found()
     while not found.stopped and (found.first is None or time.monotonic() < deadline):
         trial = study.ask()
@@ -136,6 +138,7 @@ def search(
         found.n_trials += 1
         try:
             found.add(done := attempt.run(split, settings))
+            found.first_seconds = found.first_seconds or time.monotonic() - began
             study.tell(trial, done.score)
         except _Pruned:
             found.n_pruned += 1

@@ -115,9 +115,16 @@ def _figures(trial: "Trial") -> str:
 
 def _report(output: Output, found: "Found", first: "Trial", best: "Trial", out: Path, n_targets: int) -> None:
     ended = "stopped" if found.stopped else "the time is over"
-    output.say(f"{ended}: {found.n_trials} trials, {found.n_pruned} given up early, {n_targets:,} targets")
+    trials = "1 trial" if found.n_trials == 1 else f"{found.n_trials} trials"
+    output.say(f"{ended}: {trials}, {found.n_pruned} given up early, {n_targets:,} targets")
     output.say(f"settings in force: {_figures(first)}")
-    output.say(f"best (trial {best.number + 1}): {_figures(best)}")
+    if best is not first:
+        output.say(f"best (trial {best.number + 1}): {_figures(best)}")
+    elif found.n_trials > 1:
+        output.say("nothing better was found")
+    else:
+        long = show_seconds(found.first_seconds)
+        output.say(f"nothing else was tried to its end: a trial takes about {long}, give more --minutes")
     output.say(f"written to {out}: " + ", ".join(f"{name} = {value}" for name, value in best.values.items()))
     output.result(
         {

@@ -56,8 +56,11 @@ def test_what_is_found_is_written_and_read_and_never_worse(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nextclick.toml").write_text('alias = "mine"\nepochs = 1\nunits = 8\n')
     file = write_clicks(tmp_path / "clicks.tsv.gz", markov_sessions(300, 40, 0.2, length=5))
-    result = tune(capsys, "--train", str(file), "--minutes", "0.08")
-    assert result["trials"] > 1
+    stop = threading.Event()  # after three trials, however long they take on this machine
+    monkeypatch.setattr(cli, "stop_on_signals", lambda: nullcontext(stop))
+    monkeypatch.setattr(cli._Shown, "show", lambda shown, number, *more: stop.set() if number == 3 else None)
+    result = tune(capsys, "--train", str(file), "--minutes", "10")
+    assert (result["trials"], result["stopped"]) == (3, True)
     score = [sum(result[name][metric] for metric in ("recall@20", "mrr@20")) for name in ("before", "best")]
     assert score[1] >= score[0]
     settings = load_settings(folder=tmp_path)
@@ -97,6 +100,18 @@ def test_without_time_the_settings_in_force_are_what_is_found() -> None:
     found = search(split, settings, 0.0, threading.Event(), nothing)
     assert found.best is not None
     assert (found.n_trials, found.best.values) == (1, in_force(settings))
+
+
+def test_a_budget_too_small_for_a_second_trial_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_clicks(tmp_path / "clicks.tsv.gz", markov_sessions(100, 20, 0.2, length=5))
+    out = str(tmp_path / "nextclick.toml")
+    assert run(["tune", "--train", str(file), "--minutes", "0", "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("the time is over: 1 trial, 0 given up early")
+    assert "a trial takes about" in said
+    assert "best (trial" not in said
 
 
 def test_a_stop_keeps_the_best_so_far() -> None:
