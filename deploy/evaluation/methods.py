@@ -20,6 +20,7 @@ from model.blend_memory import ItemMemory
 from model.blend_ranker import BlendRanker
 from model.encoder import EncoderConfig, SessionEncoder
 from model.encoder_protocol import Encoder
+from model.memory_update import go_on
 from model.peers.links import (
     ItemLinks,
     LinksRanker,
@@ -30,9 +31,10 @@ from model.peers.links import (
 from model.peers.neighbours import SKNN, STAN, V_SKNN, VSTAN, NeighbourRanker, NeighbourWeights
 from model.peers.popularity import SessionPopularRanker
 from model.ranking import EncoderRanker, PopularRanker, Ranker, sample_queries
-from model.sequences import Sequences
+from model.sequences import UNKNOWN, Sequences
 from model.training import Progress, TrainingConfig, continue_training, train
 from model.vocabulary import Vocabulary
+from model.warm_start import with_new_items
 from streams.learning import learn_order
 from streams.session import STATE_DTYPE
 
@@ -108,12 +110,26 @@ def fit_nextclick(fitting: Fitting) -> Ranker:
 
 
 def learn_nextclick(ranker: Ranker, fitting: Fitting) -> Ranker:
-    """Go through the newest sessions once, and count the links anew; the order stays."""
+    """Go on as a trainer's refresh does: network, new items and links; the order stays."""
     if not isinstance(ranker, BlendRanker):
         return learn_lstm(ranker, fitting)
-    memory = ItemMemory.remember(fitting.sequences, len(fitting.vocabulary))
+    memory = _links_counted_on(ranker.ranking.memory, fitting)
     encoded = _continued(ranker.encoder, fitting)
     return _blended(encoded, BlendedRanking(memory, ranker.ranking.blend), fitting)
+
+
+def _links_counted_on(memory: ItemMemory, fitting: Fitting) -> ItemMemory:
+    rows_before = _rows_before(fitting)
+    older, newest = _split(fitting.sequences, fitting.n_new)
+    counts = np.bincount(older.rows[older.rows != UNKNOWN], minlength=len(fitting.vocabulary))
+    known = rows_before >= 0
+    counts_before = np.zeros(memory.n_items, dtype=np.int64)
+    counts_before[rows_before[known]] = counts[known]
+    return go_on(memory, rows_before, counts_before, newest)
+
+
+def _rows_before(fitting: Fitting) -> NDArray[np.int64]:
+    return np.arange(len(fitting.vocabulary)) if fitting.rows_before is None else fitting.rows_before
 
 
 def _blended(encoded: EncoderRanker, ranking: BlendedRanking, fitting: Fitting) -> Ranker:
@@ -146,7 +162,7 @@ def fit_lstm(fitting: Fitting) -> EncoderRanker:
 
 
 def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
-    """Go through the newest sessions once, as the trainer does before it publishes."""
+    """Go through the newest sessions with older ones among them, as a trainer's refresh does."""
     if not isinstance(ranker, EncoderRanker):
         raise TypeError(f"a {type(ranker).__name__} has no weights to go on from")
     return _continued(ranker.encoder, fitting)
@@ -155,12 +171,9 @@ def learn_lstm(ranker: Ranker, fitting: Fitting) -> Ranker:
 def _continued(before: Encoder, fitting: Fitting) -> EncoderRanker:
     if not isinstance(before, SessionEncoder):
         raise TypeError(f"a {type(before).__name__} has no weights to go on from")
-    rows_before = fitting.rows_before
-    if rows_before is None:
-        rows_before = np.arange(len(fitting.vocabulary))
-    # A copy: the ranker that was given may still be asked.
-    encoder = before.with_rows(rows_before, fitting.seed)
     older, newest = _split(fitting.sequences, fitting.n_new)
+    # A copy: the ranker that was given may still be asked.
+    encoder = with_new_items(before, _rows_before(fitting), newest, fitting.seed)
     config = fitting.seeded_training()
     encoder = continue_training(
         encoder,
