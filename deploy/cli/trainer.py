@@ -214,8 +214,7 @@ def _train_for_ever(
     wanted: str | None = None
     while not stop.is_set():
         outcome: Outcome | None = None
-        began_s = time.monotonic()
-        kind = Kind.FULL
+        begun: tuple[Kind, float] | None = None
         try:
             if not lease.held and not lease.take(stop, on_waiting=output.say):
                 break
@@ -231,10 +230,10 @@ def _train_for_ever(
                 stop.wait(min(wait_s, LOOK_EVERY_S))
                 continue
             told, wanted = False, None
-            kind, began_s = following.kind, time.monotonic()
+            begun = following.kind, time.monotonic()
             if following.why:
                 output.say(f"training from the start: {following.why}")
-            outcome = _cycle(plan, kind, stop, lease)
+            outcome = _cycle(plan, following.kind, stop, lease)
         except NextclickError as error:
             complain(f"this round failed: {error}")
         except Exception as error:
@@ -245,9 +244,10 @@ def _train_for_ever(
         elif isinstance(outcome, TooFewClicks):
             output.say(f"waiting for clicks: {outcome}")
         wanted = wanted_training(outcome, alarms)
-        schedule.done(kind, began_s, made=isinstance(outcome, Published))
-        if outcome is None and not lease.held:
-            stop.wait(LOOK_EVERY_S)  # Kafka is away
+        if begun is None:
+            stop.wait(LOOK_EVERY_S)  # Kafka is away, which is no reason to train from the start
+        else:
+            schedule.done(*begun, made=isinstance(outcome, Published))
     output.say("trainer stopped")
 
 
