@@ -71,6 +71,14 @@ def test_evaluation_of_a_session_does_not_depend_on_the_others() -> None:
         np.testing.assert_allclose(states[first + step], state, atol=2e-3)
 
 
+def test_states_are_measured_as_a_session_record_keeps_them() -> None:
+    encoder, sessions = fresh().eval(), markov_sessions(3, N_ITEMS, 0.5)
+    for _, rounded, _ in states_after_clicks(encoder, sessions, np.float16):
+        np.testing.assert_array_equal(rounded, rounded.astype(np.float16).astype(np.float32))
+    whole = [states for _, states, _ in states_after_clicks(encoder, sessions, np.float32)][-1]
+    assert (whole != whole.astype(np.float16).astype(np.float32)).any()
+
+
 def test_state_is_carried_from_window_to_window_and_detached() -> None:
     encoder, rows = fresh(), torch.tensor([[1], [2], [3], [4]])
     whole, end = run(encoder, rows, torch.ones(4, 1), torch.zeros(1, encoder.state_dim))
