@@ -7,12 +7,12 @@ STAMP := $(VENV)/.set-up
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo check format format-check lint types test test-unit clean
+.PHONY: help setup kafka demo demo-lifecycle check format format-check lint types test test-unit clean
 .PHONY: bench-fresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) kafka  ## Make .venv with everything in it, and fetch Apache Kafka
 
@@ -30,6 +30,9 @@ kafka: $(STAMP)
 
 demo: setup  ## Show the product at work in about a minute (DATA=folder: on your clicks)
 	$(BIN)/nextclick demo $(if $(DATA),--data "$(DATA)")
+
+demo-lifecycle: setup  ## Show how snapshots live in three minutes: refreshed, refused, rolled back; new items
+	$(BIN)/nextclick demo --lifecycle $(ARGS)
 
 check: setup format-check lint types test  ## Everything that must pass: formatting, linters, types, tests
 

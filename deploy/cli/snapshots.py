@@ -9,6 +9,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from deploy.cli.adopting import adopt_command
 from deploy.cli.options import Output, takes_settings
 from deploy.settings import Settings
 from deploy.snapshot_views import (
@@ -85,6 +86,9 @@ def diff_command(settings: Settings, output: Output, before: Version, after: Ver
         output.result(difference)
     else:
         print_table(difference_table(difference))
+
+
+app.command("adopt")(adopt_command)
 
 
 @app.command("promote")

@@ -1,12 +1,15 @@
 """The shop's front end as a process of its own: it sends clicks, receives recommendations, and judges both.
 
-``python -m deploy.demo.front_end FOLDER`` with plain aiokafka and json, as any front end would be written;
-only how to reach Kafka comes from the product's settings.
+``python -m deploy.demo.front_end FOLDER [--journal]`` with plain aiokafka and json, as any front end would be
+written; only how to reach Kafka comes from the product's settings.
 
 First it sends clicks that do not count until all of them are answered: every part is there and warm. Then
 the schedule, open-loop: a click is due at its own moment, however late the ones before it were, and its
 latency counts from then. Where ``enough`` has not come on stdin when all is sent, it goes on with the same
 sessions under other ids (whose hits do not count) until it comes; then it waits for the last answers.
+
+With ``--journal`` it also judges every click by the lists of two workers, the served one and another that
+answers the same clicks beside it, and writes all of it to ``journal.json``; it ends where ``enough`` comes.
 
 In FOLDER it finds ``stream.tsv`` (seconds after the start, session, item), ``counts.json`` (the history's
 clicks per item) and ``front-end.json``. It prints one JSON object a line: ``ready``, and after ``go`` on
@@ -26,6 +29,7 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from deploy.demo.journal import Journal
 from deploy.demo.tally import Deliveries, HitRates, Popularity, percentile
 from deploy.demo.window import ShopWindow
 from deploy.settings_sources import load_settings
@@ -48,7 +52,7 @@ class Planned(NamedTuple):
 class FrontEnd:
     """Sends what is planned and counts what comes back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, journal: bool = False) -> None:
         with (folder / "stream.tsv").open(encoding="utf-8") as lines:
             rows = [line.rstrip("\n").split("\t") for line in lines]
         self._stream = [(float(due_s), session, item) for due_s, session, item in rows]
@@ -56,6 +60,8 @@ class FrontEnd:
         given = json.loads((folder / "front-end.json").read_text(encoding="utf-8"))
         self._seconds = float(given["seconds"])
         self._topics = given["topics"]
+        self._folder = folder
+        self._journal = Journal(frozenset(counts)) if journal else None
         self._rates = HitRates(frozenset(counts), Popularity(counts), bool(given["repeat_all"]))
         self._deliveries = Deliveries()
         self._window = ShopWindow(int(given["n_shown"]))
@@ -87,9 +93,13 @@ class FrontEnd:
         await self._go.wait()
         gc.freeze()  # nothing built so far is garbage; a full collection would cost milliseconds
         self._started = time.monotonic()
+        if self._journal is not None:
+            self._journal.begin(self._started)
         reporting = asyncio.create_task(self._report_on())
         await self._send_all(producer)
         reporting.cancel()
+        if self._journal is not None:
+            self._journal.write(self._folder / "journal.json")
         self._print(self._report() | self._verdict())
 
     def _read_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -99,7 +109,8 @@ class FrontEnd:
 
     async def _seek_to_end(self, consumer: AIOKafkaConsumer) -> None:
         numbers = range(int(self._topics["partitions"]))
-        partitions = [TopicPartition(self._topics["recommendations"], number) for number in numbers]
+        answers = [self._topics[name] for name in ("recommendations", "beside") if name in self._topics]
+        partitions = [TopicPartition(topic, number) for topic in answers for number in numbers]
         partitions.append(TopicPartition(self._topics["rejected_clicks"], 0))
         consumer.assign(partitions)
         await consumer.seek_to_end()
@@ -116,7 +127,7 @@ class FrontEnd:
             await asyncio.sleep(PROBE_EVERY_S)
             while n == 0 and not self._deliveries.n_answered:
                 await asyncio.sleep(0.05)  # the worker is not there yet
-        while self._n_open or self._deliveries.n_missing:
+        while self._n_open or self._deliveries.n_missing or (self._journal and not self._journal.ready):
             await asyncio.sleep(0.05)
         self._deliveries = Deliveries()
 
@@ -139,7 +150,7 @@ class FrontEnd:
             for due_s, session_id, item_id in self._stream:
                 prefix = f"again{n_rounds}-" if n_rounds else ""
                 yield Planned(n_rounds * self._seconds + due_s, prefix + session_id, item_id, n_rounds > 0)
-                if n_rounds and self._enough.is_set():
+                if (n_rounds or self._journal) and self._enough.is_set():
                     return
             n_rounds += 1
 
@@ -148,6 +159,8 @@ class FrontEnd:
         shown = self._lists.get(session_id, (-1, []))[1]
         hit = None if again else self._rates.judge(session_id, item_id, shown)
         self._window.click(session_id, item_id, hit, due_s)
+        if self._journal is not None and not again:  # refreshed snapshots have learnt from these by then
+            self._journal.click(due_s, session_id, item_id)
         self._n_sent += 1
         self._n_open += 1
         sending = await self._produce(producer, session_id, item_id)
@@ -179,6 +192,8 @@ class FrontEnd:
                 for record in records:
                     if partition.topic == self._topics["recommendations"]:
                         self._receive(json.loads(record.value), now_s)
+                    elif self._journal is not None and partition.topic == self._topics.get("beside"):
+                        self._journal.answer_beside(json.loads(record.value))
                     else:
                         headers = dict(record.headers)
                         self._deliveries.reject((int(headers["partition"]), int(headers["offset"])))
@@ -186,6 +201,8 @@ class FrontEnd:
     def _receive(self, answer: dict[str, Any], now_s: float) -> None:
         click, session_id = answer["click"], answer["session_id"]
         self._deliveries.answer((click["partition"], click["offset"]), answer["snapshot"], now_s)
+        if self._journal is not None:
+            self._journal.answer(answer, now_s)
         if click["offset"] > self._lists.get(session_id, (-1, []))[0]:
             items = [item["item_id"] for item in answer["items"]]
             self._lists[session_id] = (click["offset"], items)
@@ -212,7 +229,7 @@ class FrontEnd:
             "popular_hits": rates.n_popular_hits,
             "versions": versions,
             "shown": self._window.rows(now_s - self._started),
-        }
+        } | (self._journal.report() if self._journal is not None else {})
 
     def _verdict(self) -> dict[str, Any]:
         deliveries = self._deliveries
@@ -236,4 +253,4 @@ def _ms(latencies_s: list[float]) -> dict[str, float | None]:
 
 
 if __name__ == "__main__":
-    asyncio.run(FrontEnd(Path(sys.argv[1])).run())
+    asyncio.run(FrontEnd(Path(sys.argv[1]), journal="--journal" in sys.argv[2:]).run())

@@ -6,19 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from deploy.broker import LocalKafka
 from deploy.demo.children import Child, Supervised
+from deploy.demo.opening import command, open_stage, took
 from deploy.demo.parts import TICK_S, FrontEndProcess, KafkaWatch, TrainerProcess
 from deploy.demo.plan import LEAST_EPOCHS, Plan
 from deploy.demo.scene import Outcome, Scene
-from deploy.demo.stage import PARTITIONS, DemoError, Stage, remove_from_cluster, set_stage
+from deploy.demo.stage import PARTITIONS, DemoError, Stage
 from deploy.demo.view import View
-from deploy.java import KAFKA_VERSION
-from deploy.progress import show_seconds
 from deploy.settings import Settings
-from streams.topics import create_topics
 
-MAIN: Final = "deploy.cli.main"
 READY_TIMEOUT_S: Final = 90.0
 PATIENCE_S: Final = 120.0  # for a swap that takes longer than the stream
 N_SHOWN: Final = 12
@@ -27,7 +23,7 @@ N_SHOWN: Final = 12
 class Performance:
     """One run; ``view`` shows it."""
 
-    def __init__(self, given: Settings, plan: Plan, folder: Path, seconds: float, view: View) -> None:
+    def __init__(self, given: Settings, plan: Plan, folder: Path, seconds: float, view: View[Scene]) -> None:
         self._given = given
         self._plan = plan
         self._folder = folder
@@ -45,8 +41,15 @@ class Performance:
         4. The worker swaps its snapshot in; the front end counts to the last answer.
         """
         with ExitStack() as stack:  # ends in the opposite order
-            stage = self._set_stage(stack)
-            worker = Supervised(self._child(stage, "worker", "--name", "demo"))
+            stage, self._kafka = open_stage(
+                stack,
+                self._given,
+                self._folder,
+                self._view,
+                repeat_items=self._plan.repeat_items,
+                session_gap_minutes=self._plan.session_gap_minutes,
+            )
+            worker = Supervised(command(stage, "worker", "--name", "demo"))
             stack.callback(worker.child.stop)
             worker.start()
             self._train_first(stack, stage)
@@ -60,41 +63,10 @@ class Performance:
             stack.enter_context(self._view.step("all parts end"))
         return outcome
 
-    def _set_stage(self, stack: ExitStack) -> Stage:
-        if self._given.names_a_cluster:
-            servers = self._given.bootstrap_servers
-            line = f"the cluster at {servers} is used, with topics of the demo's own"
-        else:
-            began = time.monotonic()
-            with self._view.step("Apache Kafka starts"):
-                kafka = LocalKafka(self._folder / "kafka", short_lived=True, say=self._view.say)
-                stack.enter_context(kafka)
-                self._kafka = KafkaWatch(kafka)
-            servers = kafka.bootstrap_servers
-            line = f"Apache Kafka {KAFKA_VERSION} runs at {servers} ({_took(began)})"
-        stage = set_stage(
-            self._folder,
-            self._given,
-            servers,
-            repeat_items=self._plan.repeat_items,
-            session_gap_minutes=self._plan.session_gap_minutes,
-        )
-        with self._view.step("topics"):
-            create_topics(stage.connection, stage.topics, PARTITIONS)
-        if self._given.names_a_cluster:
-            stack.callback(remove_from_cluster, stage)
-        self._view.say(line)
-        return stage
-
-    def _child(self, stage: Stage, *arguments: str, name: str | None = None, **settings: object) -> Child:
-        environment = stage.environment_with(**settings)
-        # The first word is the command and, unless named otherwise, what people call the process.
-        return Child(name or arguments[0], MAIN, arguments, folder=self._folder, environment=environment)
-
     def _trainer(self, stage: Stage, name: str, epochs: int) -> TrainerProcess:
         history = ["--history", str(self._plan.history)]
         arguments = ["trainer", "--once", *history]
-        return TrainerProcess(self._child(stage, *arguments, name=name, epochs=epochs))
+        return TrainerProcess(command(stage, *arguments, name=name, epochs=epochs))
 
     def _train_first(self, stack: ExitStack, stage: Stage) -> None:
         began = time.monotonic()
@@ -109,7 +81,7 @@ class Performance:
                 time.sleep(TICK_S)
         self._training_s = time.monotonic() - began
         self._view.say(
-            f"first snapshot: {len(self._plan.counts):,} items from {n_clicks:,} clicks ({_took(began)})"
+            f"first snapshot: {len(self._plan.counts):,} items from {n_clicks:,} clicks ({took(began)})"
         )
 
     def _front_end(self, stage: Stage) -> Child:
@@ -184,7 +156,3 @@ class Performance:
             scene.take(front_end.report)
             self._view.show(scene)
         return scene.outcome()
-
-
-def _took(began: float) -> str:
-    return show_seconds(time.monotonic() - began)

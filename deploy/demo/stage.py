@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from pydantic import SecretStr
 
@@ -48,6 +48,24 @@ class Stage:
     def environment_with(self, **more: object) -> dict[str, str]:
         """The environment of a process, with further settings."""
         return {**self.environment, **{variable_of(name): str(value) for name, value in more.items()}}
+
+    def beside(self, name: str) -> Self:
+        """The stage of other workers, who read the same clicks and announcements and answer elsewhere."""
+        group = f"{self.group}-{name}"
+        topics = replace(
+            self.topics,
+            recommendations=f"{group}-recommendations",
+            rejected_clicks=f"{group}-rejected-clicks",
+            sessions_changelog=f"{group}-sessions-changelog",
+            quality=f"{group}-quality",
+        )
+        environment = self.environment_with(
+            group=group,
+            recommendations_topic=topics.recommendations,
+            rejected_clicks_topic=topics.rejected_clicks,
+            quality_topic=topics.quality,
+        )
+        return replace(self, group=group, topics=topics, environment=environment)
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final, Protocol, TextIO
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from deploy.demo.picture import clock, picture
-from deploy.demo.scene import Scene
+from deploy.demo.picture import clock
 from deploy.progress import show_seconds
 
 PLAIN_EVERY_S: Final = 5.0
@@ -17,7 +18,31 @@ PLAIN_EVERY_S: Final = 5.0
 Note = Callable[[str], None]
 
 
-class View(Protocol):
+class Shown(Protocol):
+    """What every scene has."""
+
+    title: str
+    planned_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Since the first click was due."""
+
+
+S = TypeVar("S", bound=Shown)
+S_contra = TypeVar("S_contra", bound=Shown, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling(Generic[S]):
+    """How a scene is told: in a picture of a width and height, by what has happened, by its figures."""
+
+    draw: Callable[[S, int, int], list[Text]]
+    news: Callable[[S], list[str]]
+    line: Callable[[S], str | None]
+
+
+class View(Protocol[S_contra]):
     """What shows a demo."""
 
     def say(self, line: str) -> None:
@@ -26,18 +51,19 @@ class View(Protocol):
     def step(self, what: str) -> AbstractContextManager[Note]:
         """Something takes a while; the note says how far it is."""
 
-    def live(self, scene: Scene) -> AbstractContextManager[None]:
+    def live(self, scene: S_contra) -> AbstractContextManager[None]:
         """The stream begins, and ends with the block."""
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: S_contra) -> None:
         """This is how it looks now; called a few times a second."""
 
 
-class LiveView:
+class LiveView(Generic[S]):
     """A picture that is redrawn in place; its last state stays."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, telling: Telling[S]) -> None:
         self._console = console
+        self._telling = telling
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
@@ -51,7 +77,7 @@ class LiveView:
             yield lambda note: status.update(f"{what}  [dim]{note}[/]" if note else what)
 
     @contextmanager
-    def live(self, scene: Scene) -> Iterator[None]:
+    def live(self, scene: S) -> Iterator[None]:
         """See ``View``."""
         with Live(
             self._draw(scene), console=self._console, auto_refresh=False, vertical_overflow="crop"
@@ -59,21 +85,22 @@ class LiveView:
             yield
         self._live = None
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: S) -> None:
         """See ``View``."""
         if self._live is not None:
             self._live.update(self._draw(scene), refresh=True)
 
-    def _draw(self, scene: Scene) -> RenderableType:
+    def _draw(self, scene: S) -> RenderableType:
         width, height = self._console.size
-        return Group(*picture(scene, width, height - 1))
+        return Group(*self._telling.draw(scene, width, height - 1))
 
 
-class PlainView:
+class PlainView(Generic[S]):
     """Lines, for logs: each step when it is done, and every few seconds how it goes."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, telling: Telling[S]) -> None:
         self._stream = stream
+        self._telling = telling
         self._told = 0.0
         self._seen: set[str] = set()
 
@@ -87,36 +114,18 @@ class PlainView:
         yield lambda note: None
 
     @contextmanager
-    def live(self, scene: Scene) -> Iterator[None]:
+    def live(self, scene: S) -> Iterator[None]:
         """See ``View``."""
         self.say(f"{scene.title}: clicks flow for {show_seconds(scene.planned_s)}")
         self._told = time.monotonic()
         yield
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: S) -> None:
         """See ``View``."""
-        for happened in self._news(scene):
-            self.say(f"{clock(scene.seconds)}  {happened}")
-        if time.monotonic() - self._told >= PLAIN_EVERY_S and "sent" in scene.report:
+        for happened in self._telling.news(scene):
+            if happened not in self._seen:
+                self._seen.add(happened)
+                self.say(f"{clock(scene.seconds)}  {happened}")
+        if time.monotonic() - self._told >= PLAIN_EVERY_S and (line := self._telling.line(scene)):
             self._told = time.monotonic()
-            self.say(f"{clock(scene.seconds)}  {self._line(scene)}")
-
-    def _news(self, scene: Scene) -> list[str]:
-        news = []
-        if scene.retraining_s is not None:
-            news.append("a trainer begins to read what has flowed")
-        news += [f"snapshot {version} was swapped in" for version in list(scene.versions)[1:]]
-        if scene.restarts:
-            news.append(f"the worker had ended: started again ({scene.restarts})")
-        new = [line for line in news if line not in self._seen]
-        self._seen |= set(new)
-        return new
-
-    def _line(self, scene: Scene) -> str:
-        report = scene.report
-        latency = report["latency_ms"]
-        shown = "-" if latency["p50"] is None else f"p50 {latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms"
-        return (
-            f"{report['sent']:,} clicks ({scene.clicks_per_s:,.0f}/s), latency {shown}, hit rate@20"
-            f" {scene.rate('hits'):.3f} (popular items {scene.rate('popular_hits'):.3f})"
-        )
+            self.say(f"{clock(scene.seconds)}  {line}")

@@ -58,6 +58,8 @@ class ShopWindow:
         place = _Place(session_id, now_s)
         if len(self._places) < self._n_places:
             self._places.append(place)
+        elif not self._places:
+            return None  # nothing is to be shown
         else:
             at = min(range(self._n_places), key=lambda n: self._places[n].clicked_s)
             left = self._places[at]

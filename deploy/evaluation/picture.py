@@ -1,4 +1,4 @@
-"""The pictures of ``nextclick evaluate``; matplotlib comes with the extra ``pictures``."""
+"""The pictures of ``nextclick evaluate``, and the frame of others; matplotlib comes with an extra."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def check_can_draw(path: Path) -> None:
 def draw_comparison(result: dict[str, Any], path: Path) -> None:
     """Draw every method's Recall and MRR with their intervals, and Recall by the length of the session."""
     k, methods = result["k"], result["methods"]
-    with _figure(path, 11.0, 2.2 + 0.3 * len(methods), 3) as (recall, mrr, by_length):
+    with figure(path, 11.0, 2.2 + 0.3 * len(methods), 3) as (recall, mrr, by_length):
         for axes, metric, title in ((recall, "recall", "Recall"), (mrr, "mrr", "MRR")):
             _draw_intervals(axes, methods, f"{metric}@{k}")
             axes.set_title(f"{title}@{k}, 95 % of resampled sessions")
@@ -62,7 +62,7 @@ def draw_replay(result: dict[str, Any], path: Path) -> None:
     """Draw Recall and MRR slice by slice: solid where the method learns on, dashed where it never does."""
     k = result["k"]
     slices = range(1, len(result["slices"]) + 1)
-    with _figure(path, 12.0, 4.0, 2) as panels:
+    with figure(path, 12.0, 4.0, 2) as panels:
         for axes, (metric, title) in zip(panels, (("recall", "Recall"), ("mrr", "MRR")), strict=True):
             for colour, (name, figures) in zip(
                 _colours(result["methods"]), result["methods"].items(), strict=True
@@ -94,15 +94,15 @@ def _colours(names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float, n_panels: int) -> Iterator[Any]:
-    """Panels side by side, written to the file once they are drawn."""
+def figure(path: Path, width: float, height: float, n_panels: int, *, stacked: bool = False) -> Iterator[Any]:
+    """Panels side by side or one below the other, written to the file once they are drawn."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-        yield figure.subplots(1, n_panels)
+        drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
+        yield drawn.subplots(n_panels, 1) if stacked else drawn.subplots(1, n_panels)
         try:
-            figure.savefig(path)
+            drawn.savefig(path)
         except OSError as error:
             raise PictureError(f"{path} cannot be written: {error.strerror or error}") from error

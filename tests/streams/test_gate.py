@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.demo.sabotage import sabotaged
 from index.build import build_index
 from index.exact import ExactIndex
 from model.blend import Blend, BlendedRanking
@@ -16,14 +17,15 @@ from model.ranking import sample_queries
 from model.sequences import Sequences
 from model.training import TrainingConfig, train
 from model.vocabulary import Vocabulary
+from streams.adoption import save_judged
 from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
-from streams.gate import Bounds, Ground, choose_ground, judge
+from streams.gate import UNSEEN, Bounds, Ground, choose_ground, judge
 from streams.learning import learn_order
 from streams.manifest import Provenance, TrainingWindow, Verdict
 from streams.sequencing import in_rows_of
 from streams.shoppers import generate_columns
-from streams.snapshot import Snapshot, SnapshotError, list_snapshots, save_snapshot
+from streams.snapshot import Snapshot, SnapshotError, list_snapshots, load_snapshot, save_snapshot
 from tests.tiny import tiny_parts
 
 ENCODER = EncoderConfig(n_units=24, embedding_dim=24)
@@ -268,3 +270,33 @@ def test_with_little_new_both_answer_what_both_have_learnt_from() -> None:
     older = grounds(TrainingWindow())  # of before there were such times
     assert older.seen
     assert len(older.chosen) == 1_000
+
+
+def test_a_sound_snapshot_made_elsewhere_is_taken_in(log: Log, serving: Snapshot, tmp_path: Path) -> None:
+    adopted = save_judged(str(tmp_path), serving, serving, log, Bounds())
+    verdict = adopted.manifest.provenance.gate
+    assert verdict is not None
+    assert verdict.accepted, verdict.reasons
+    assert verdict.candidate == verdict.served
+    assert verdict.compared_on == UNSEEN
+    assert adopted.manifest.provenance.window == serving.manifest.provenance.window
+    assert adopted.manifest.provenance.metrics["recall@20"] == verdict.candidate["recall@20"]
+
+
+def test_what_the_demo_sabotages_is_whole_and_is_refused(log: Log, serving: Snapshot, tmp_path: Path) -> None:
+    bad = sabotaged(load_snapshot(serving.location), tmp_path / "elsewhere")
+    adopted = save_judged(str(tmp_path), load_snapshot(bad.location), serving, log, Bounds())
+    verdict = adopted.manifest.provenance.gate
+    assert verdict is not None
+    assert verdict.refused
+    assert any("Recall@20 is" in reason for reason in verdict.reasons), verdict
+    assert verdict.candidate["recall@20"] < 0.6 * verdict.served["recall@20"]
+    assert adopted.manifest.refused
+
+
+def test_nothing_that_serves_is_no_reason_against_what_comes(
+    log: Log, serving: Snapshot, tmp_path: Path
+) -> None:
+    adopted = save_judged(str(tmp_path), serving, None, log, Bounds())
+    assert not adopted.manifest.refused
+    assert adopted.manifest.provenance.metrics == {}

@@ -1,0 +1,290 @@
+"""What the lifecycle demo came to, computed from what the front end noted, and what should be otherwise."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.demo.journal import Answered, Judged
+from deploy.demo.tally import percentile
+
+BEYOND_CHANCE: Final = 3.0  # standard errors
+ROLLED_BACK_WITHIN_S: Final = 60.0
+SHOWN_MEDIAN_S: Final = 5.0
+SHOWN_WITHIN_S: Final = 60.0
+LAST_ITEMS_S: Final = 10.0  # an item that came so late has not had the time to be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Hits among clicks."""
+
+    clicks: int
+    rate: float
+
+    @classmethod
+    def of(cls, hits: Sequence[bool]) -> "Rate":
+        """Count them."""
+        return cls(len(hits), sum(hits) / len(hits) if hits else 0.0)
+
+    @property
+    def error(self) -> float:
+        """Its standard error, clicks taken as independent."""
+        return math.sqrt(self.rate * (1 - self.rate) / self.clicks) if self.clicks else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Hit rates of two sides on the same clicks, and their difference with its standard error by sessions."""
+
+    clicks: int
+    refreshed: float
+    never_refreshed: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, judged: Iterable[Judged]) -> "Gain":
+        """Compare them."""
+        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        clicks = hits = beside = 0
+        for one in judged:
+            clicks, hits, beside = clicks + 1, hits + one.hit, beside + one.hit_beside
+            of_session = sums[one.session_id]
+            of_session[0] += one.hit - one.hit_beside
+            of_session[1] += 1
+        if not clicks:
+            return cls(0, 0.0, 0.0, 0.0)
+        mean = (hits - beside) / clicks
+        variance = sum((difference - mean * n) ** 2 for difference, n in sums.values())
+        return cls(clicks, hits / clicks, beside / clicks, math.sqrt(variance) / clicks)
+
+    @property
+    def difference(self) -> float:
+        """What refreshing has brought."""
+        return self.refreshed - self.never_refreshed
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether that is more than luck."""
+        return self.clicks > 0 and self.difference > BEYOND_CHANCE * self.standard_error
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """What became of the bad snapshot: times in seconds after the stream's first click."""
+
+    version: str = ""
+    refused: bool = False
+    reasons: list[str] = field(default_factory=list)
+    forced_s: float | None = None
+    rolled_back: bool = False
+    said: str = ""  # why, in the product's own words
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryFigures:
+    """How the bad snapshot served, and what the other sessions had meanwhile."""
+
+    first_s: float
+    last_s: float
+    seconds_to_rollback: float
+    hit_rate: Rate
+    sessions: int
+    share_of_sessions: float
+    strays: int  # answers by the other side within a session, while both served
+    others_before: Rate
+    others_meanwhile: Rate
+
+    @classmethod
+    def of(
+        cls, judged: Sequence[Judged], answered: Sequence[Answered], sabotage: Sabotage
+    ) -> "CanaryFigures | None":
+        """Look at the time in which it served; None where it never did."""
+        times = [one.at_s for one in answered if one.snapshot == sabotage.version]
+        if not times or sabotage.forced_s is None:
+            return None
+        first_s, last_s = min(times), max(times)
+        meanwhile = [one for one in answered if first_s < one.at_s < last_s]
+        sides = {one.session_id for one in answered if one.snapshot == sabotage.version}
+        strays = sum(one.session_id in sides and one.snapshot != sabotage.version for one in meanwhile)
+        sessions = {one.session_id for one in meanwhile}
+        before_s = first_s - max(10.0, last_s - first_s)
+        others = [one for one in judged if one.session_id not in sides]
+        return cls(
+            first_s=first_s,
+            last_s=last_s,
+            seconds_to_rollback=round(last_s - sabotage.forced_s, 2),
+            hit_rate=Rate.of([one.hit for one in judged if one.snapshot == sabotage.version]),
+            sessions=len(sides),
+            share_of_sessions=len(sides & sessions) / max(1, len(sessions)),
+            strays=strays,
+            others_before=Rate.of([one.hit for one in others if before_s <= one.at_s < first_s]),
+            others_meanwhile=Rate.of([one.hit for one in others if first_s <= one.at_s <= last_s]),
+        )
+
+    @property
+    def others_untouched(self) -> bool:
+        """Whether the other sessions were served as before."""
+        error = math.hypot(self.others_before.error, self.others_meanwhile.error)
+        return self.others_meanwhile.rate >= self.others_before.rate - BEYOND_CHANCE * error
+
+
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """Items that came with the stream: seconds from the first click to the first recommendation."""
+
+    came: int
+    recommended: int
+    median_s: float | None
+    longest_s: float | None
+    to_others: int
+    to_others_median_s: float | None
+    to_others_longest_s: float | None
+
+    @classmethod
+    def of(cls, items: Sequence[Mapping[str, Any]], ended_s: float) -> "NewItems":
+        """Leave out those that came at the very end and were not shown yet."""
+        counted = [
+            item
+            for item in items
+            if item["shown_s"] is not None or item["clicked_s"] < ended_s - LAST_ITEMS_S
+        ]
+        any_s, others_s = (
+            [item[name] - item["clicked_s"] for item in counted if item[name] is not None]
+            for name in ("shown_s", "shown_to_others_s")
+        )
+        return cls(
+            came=len(counted),
+            recommended=len(any_s),
+            median_s=percentile(any_s, 0.5),
+            longest_s=max(any_s, default=None),
+            to_others=len(others_s),
+            to_others_median_s=percentile(others_s, 0.5),
+            to_others_longest_s=max(others_s, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleOutcome:
+    """All that was shown."""
+
+    clicks: int
+    answered: int
+    missing: int
+    latency_ms: Mapping[str, float | None]
+    refreshed_s: Mapping[str, float]
+    gain_of_known: Gain  # from the first refresh on, clicks on items that the first snapshot knew
+    gain: Gain  # the same of all clicks
+    sabotage: Sabotage
+    canary: CanaryFigures | None
+    new_items: NewItems
+    told_by_worker: Mapping[str, Mapping[str, float]]
+    n_restarts: int
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        notes: "Notes",
+        report: Mapping[str, Any],
+        refreshed_s: Mapping[str, float],
+        sabotage: Sabotage,
+        told_by_worker: Mapping[str, Mapping[str, float]],
+        n_restarts: int,
+    ) -> "LifecycleOutcome":
+        """Compute it from the front end's notes and its last report."""
+        since_s = min(refreshed_s.values(), default=math.inf)
+        later = [one for one in notes.judged if one.at_s >= since_s and one.snapshot != sabotage.version]
+        return cls(
+            clicks=report["clicks"],
+            answered=report["answered"],
+            missing=report["missing"],
+            latency_ms=report["latency_ms"],
+            refreshed_s=refreshed_s,
+            gain_of_known=Gain.of(one for one in later if not one.new),
+            gain=Gain.of(later),
+            sabotage=sabotage,
+            canary=CanaryFigures.of(notes.judged, notes.answered, sabotage),
+            new_items=NewItems.of(notes.new_items, report["seconds"]),
+            told_by_worker=told_by_worker,
+            n_restarts=n_restarts,
+            seconds=report["seconds"],
+        )
+
+    def problems(self) -> list[str]:
+        """What should have been otherwise."""
+        found = []
+        if self.missing:
+            found.append(f"{self.missing:,} of {self.clicks:,} clicks have no recommendation")
+        gain = self.gain_of_known
+        if not gain.beyond_chance:
+            found.append(
+                f"the hit rate is {gain.refreshed:.3f} and without refreshes {gain.never_refreshed:.3f}:"
+                f" no gain beyond chance (standard error {gain.standard_error:.3f})"
+            )
+        return [*found, *self._about_sabotage(), *self._about_new_items()]
+
+    def _about_sabotage(self) -> list[str]:
+        found, canary = [], self.canary
+        if not self.sabotage.refused:
+            found.append("the gate did not refuse the sabotaged snapshot")
+        if canary is None:
+            found.append("the sabotaged snapshot never served as canary")
+        elif not self.sabotage.rolled_back:
+            found.append("the sabotaged canary was not rolled back")
+        elif canary.seconds_to_rollback > ROLLED_BACK_WITHIN_S:
+            found.append(f"the rollback took {canary.seconds_to_rollback:.0f} s")
+        if canary is not None and canary.strays:
+            found.append(f"{canary.strays:,} answers came from the other side than their session's")
+        if canary is not None and not canary.others_untouched:
+            found.append(
+                f"the hit rate of production's sessions fell from {canary.others_before.rate:.3f} to"
+                f" {canary.others_meanwhile.rate:.3f} meanwhile"
+            )
+        return found
+
+    def _about_new_items(self) -> list[str]:
+        new = self.new_items
+        if new.median_s is None or new.recommended < new.came:
+            return [f"{new.came - new.recommended} of {new.came} new items were never recommended"]
+        if new.median_s > SHOWN_MEDIAN_S or (new.longest_s or 0.0) > SHOWN_WITHIN_S:
+            return [
+                f"new items were recommended {new.median_s:.1f} s after their first click in the median,"
+                f" {new.longest_s:.1f} s at most"
+            ]
+        return []
+
+    def as_json(self, seconds: float) -> dict[str, Any]:
+        """The object that ``--json`` prints; ``seconds`` is how long the whole demo took."""
+        whole = asdict(self) | {
+            "problems": self.problems(),
+            "stream_seconds": self.seconds,
+            "seconds": round(seconds, 1),
+        }
+        text = json.dumps(whole)
+        rounded: dict[str, Any] = json.loads(text, parse_float=lambda number: round(float(number), 4))
+        return rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the front end has written down."""
+
+    judged: list[Judged]
+    answered: list[Answered]
+    new_items: list[dict[str, Any]]
+    began_s: float  # by the wall clock
+
+    @classmethod
+    def read(cls, path: Path) -> "Notes":
+        """Read its file."""
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            judged=[Judged(*row) for row in found["judged"]],
+            answered=[Answered(*row) for row in found["answered"]],
+            new_items=found["new_items"],
+            began_s=found["began_s"],
+        )
