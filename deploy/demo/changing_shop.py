@@ -15,7 +15,7 @@ from streams.clickfile import ClickColumns, write_click_file
 from streams.shoppers import Habits, drifting, generate_columns
 
 N_ITEMS: Final = 600
-N_HISTORY: Final = 30_000
+N_HISTORY: Final = 12_000
 N_NEW: Final = 24
 LAUNCH_EVERY_S: Final = 6.0
 TURNS_WITHIN: Final = 2.0  # times the stream's length: so much of the shop is another at its end

@@ -228,7 +228,9 @@ class Lifecycle:
         why = command(self._stage, "snapshots", "canary", name="canary")
         self._finish(why)
         self._sabotage = replace(self._sabotage, rolled_back=rolled_back, said=_why(why.text()))
-        self._scene.note(f"the canary is given back: {self._sabotage.said}" if rolled_back else why.text())
+        self._scene.note(
+            f"the canary is given back: {self._sabotage.said}" if rolled_back else self._sabotage.said
+        )
 
     def _announced(self) -> dict[str, Any]:
         return dict(read_current(self._stage.connection, self._stage.topics.snapshots))
@@ -310,4 +312,5 @@ def _last_object(child: Child) -> dict[str, Any]:
 
 def _why(text: str) -> str:
     """The reason in what ``nextclick snapshots canary`` says when none is announced any more."""
-    return text.partition("the last one: ")[2].strip() or text.strip()
+    said = text.partition("the last one: ")[2] or text
+    return next(iter(said.strip().splitlines()), "")

@@ -30,11 +30,6 @@ class Rate:
         """Count them."""
         return cls(len(hits), sum(hits) / len(hits) if hits else 0.0)
 
-    @property
-    def error(self) -> float:
-        """Its standard error, clicks taken as independent."""
-        return math.sqrt(self.rate * (1 - self.rate) / self.clicks) if self.clicks else math.inf
-
 
 @dataclass(frozen=True, slots=True)
 class Gain:
@@ -95,8 +90,8 @@ class CanaryFigures:
     sessions: int
     share_of_sessions: float
     strays: int  # answers by the other side within a session, while both served
-    others_before: Rate
-    others_meanwhile: Rate
+    others_before: Gain
+    others_meanwhile: Gain
 
     @classmethod
     def of(
@@ -121,15 +116,16 @@ class CanaryFigures:
             sessions=len(sides),
             share_of_sessions=len(sides & sessions) / max(1, len(sessions)),
             strays=strays,
-            others_before=Rate.of([one.hit for one in others if before_s <= one.at_s < first_s]),
-            others_meanwhile=Rate.of([one.hit for one in others if first_s <= one.at_s <= last_s]),
+            others_before=Gain.of(one for one in others if before_s <= one.at_s < first_s),
+            others_meanwhile=Gain.of(one for one in others if first_s <= one.at_s <= last_s),
         )
 
     @property
     def others_untouched(self) -> bool:
-        """Whether the other sessions were served as before."""
-        error = math.hypot(self.others_before.error, self.others_meanwhile.error)
-        return self.others_meanwhile.rate >= self.others_before.rate - BEYOND_CHANCE * error
+        """Whether the other sessions were served as before, beside the other worker: the shop changes."""
+        before, meanwhile = self.others_before, self.others_meanwhile
+        error = math.hypot(before.standard_error, meanwhile.standard_error)
+        return meanwhile.difference >= before.difference - BEYOND_CHANCE * error
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +237,8 @@ class LifecycleOutcome:
             found.append(f"{canary.strays:,} answers came from the other side than their session's")
         if canary is not None and not canary.others_untouched:
             found.append(
-                f"the hit rate of production's sessions fell from {canary.others_before.rate:.3f} to"
-                f" {canary.others_meanwhile.rate:.3f} meanwhile"
+                f"production's sessions had {canary.others_before.difference:+.3f} over those never refreshed"
+                f" before, and {canary.others_meanwhile.difference:+.3f} meanwhile"
             )
         return found
 

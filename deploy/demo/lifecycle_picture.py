@@ -57,11 +57,10 @@ def _draw_new_items(axes: Any, notes: Notes) -> None:
         (QUIET, "x", "shown_to_others_s", "to another session"),
     ):
         items = [item for item in notes.new_items if item[name] is not None]
-        waited_s = [max(item[name] - item["clicked_s"], 0.001) for item in items]
+        waited_s = [item[name] - item["clicked_s"] for item in items]
         axes.plot([item["clicked_s"] for item in items], waited_s, marker, color=colour, ms=5, label=label)
     axes.set_title("New items: seconds from the first click to the first recommendation")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
 
 

@@ -51,7 +51,8 @@ def summary(outcome: LifecycleOutcome, picture: Path, seconds: float) -> list[st
 
 def _of_canary(canary: CanaryFigures, *, rolled_back: bool) -> list[str]:
     end = f"rolled back on its own after {canary.seconds_to_rollback:.0f} s"
-    others = f"{canary.others_meanwhile.rate:.3f} meanwhile, {canary.others_before.rate:.3f} before"
+    meanwhile, before = canary.others_meanwhile, canary.others_before
+    others = f"{meanwhile.difference:+.3f} over never refreshed meanwhile, {before.difference:+.3f} before"
     return [
         f"    as canary    forced, {end if rolled_back else 'not rolled back'}",
         f"    its clicks   {canary.hit_rate.rate:.3f} of {canary.hit_rate.clicks:,} foretold,"

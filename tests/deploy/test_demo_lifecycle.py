@@ -40,8 +40,8 @@ CANARY = CanaryFigures(
     sessions=40,
     share_of_sessions=0.1,
     strays=0,
-    others_before=Rate(1_000, 0.6),
-    others_meanwhile=Rate(1_000, 0.61),
+    others_before=Gain(1_000, 0.6, 0.5, 0.01),
+    others_meanwhile=Gain(1_000, 0.56, 0.48, 0.01),
 )
 GOOD = LifecycleOutcome(
     clicks=18_000,
@@ -140,7 +140,7 @@ def test_the_canary_is_seen_from_the_answers() -> None:
     assert (found.sessions, found.strays) == (1, 0)
     assert found.share_of_sessions == pytest.approx(0.1)
     assert found.hit_rate == Rate(4, 0.0)
-    assert found.others_meanwhile.rate == found.others_before.rate == 1.0
+    assert found.others_meanwhile.refreshed == found.others_before.refreshed == 1.0
     assert found.others_untouched
     astray = CanaryFigures.of(judged, [*answered, Answered(30.0, "s3", V1)], bad)
     assert astray is not None
@@ -159,8 +159,8 @@ def test_the_canary_is_seen_from_the_answers() -> None:
         (replace(GOOD, canary=replace(CANARY, seconds_to_rollback=61.0)), "the rollback took 61 s"),
         (replace(GOOD, canary=replace(CANARY, strays=2)), "2 answers came from the other side"),
         (
-            replace(GOOD, canary=replace(CANARY, others_meanwhile=Rate(1_000, 0.5))),
-            "production's sessions fell from 0.600 to 0.500",
+            replace(GOOD, canary=replace(CANARY, others_meanwhile=Gain(1_000, 0.5, 0.48, 0.01))),
+            "+0.100 over those never refreshed before, and +0.020 meanwhile",
         ),
         (replace(GOOD, new_items=replace(GOOD.new_items, recommended=19)), "1 of 20 new items were never"),
         (replace(GOOD, new_items=replace(GOOD.new_items, median_s=5.1)), "5.1 s after their first click"),
@@ -240,7 +240,7 @@ def test_the_live_picture_shows_both_rates_the_canary_and_what_happened() -> Non
 def test_the_shop_changes_only_when_the_stream_begins(tmp_path: Path) -> None:
     plan = changing_shop(tmp_path, 40.0, 100.0)
     history = read_click_file(plan.history)
-    assert len(history) == sum(plan.counts.values()) == pytest.approx(30_000, rel=0.1)
+    assert len(history) == sum(plan.counts.values()) == pytest.approx(12_000, rel=0.1)
     due_s = [due for due, _, _ in plan.stream]
     assert due_s == sorted(due_s)
     assert due_s[0] >= 0
