@@ -33,6 +33,7 @@ SESSION_TIMEOUT_S: Final = 30.0
 JOIN_TIMEOUT_S: Final = 60.0
 RETRY_S: Final = 2.0
 COORDINATOR_TIMEOUT_S: Final = 20.0
+JOINS: Final = 3
 _PREFIX: Final = "nextclick-trainer"
 
 _log = logging.getLogger(__name__)
@@ -145,10 +146,14 @@ class TrainerLease:
         holder = self._holder(us)
         if holder is not None:
             return str(holder)
-        self._member = _Member(self._connection, self._group, self._topic, us.client_id)
-        if self._member.join():
-            return None
-        return str(self._holder(us) or "another one, which was faster,")
+        for _ in range(JOINS):
+            self._member = _Member(self._connection, self._group, self._topic, us.client_id)
+            if self._member.join():
+                return None
+            if (holder := self._holder(us)) is not None:
+                return str(holder)
+            self._member.leave()  # a young cluster may divide a topic before it knows its partitions
+        return "another one, which was faster,"
 
     def _holder(self, us: Holder) -> Holder | str | None:
         """Who is a member now; those that died at this place are sent away first."""

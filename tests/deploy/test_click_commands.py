@@ -34,7 +34,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["generate", "--rate", "0"], 2, "--rate 0 needs --clicks or --minutes"),
         (["generate", "--minutes", "0"], 2, "--minutes is 0.0"),
         (["generate", "--start", "now"], 2, "--start goes with --out"),
-        (["trainer", "--once", "--every", "1h"], 2, "--once or --every, not both"),
+        (["trainer", "--once", "--every", "1h"], 2, "--once or --every and --refresh-every, not both"),
         (["trainer", "--every", "often"], 2, "--every is 'often'"),
         (["trainer", "--json"], 2, "--json goes with --once"),
         (["recommend", "a"], 1, "no snapshots at .nextclick/snapshots; nextclick trainer --once makes one"),
