@@ -231,7 +231,7 @@ def test_the_command_takes_kafka_with_it(kafka: LocalKafka, tmp_path: Path, how:
         stdout=subprocess.PIPE,
         text=True,
     )
-    killer = threading.Timer(60, process.kill)
+    killer = threading.Timer(120, process.kill)
     killer.start()
     assert process.stdout is not None
     line = process.stdout.readline()

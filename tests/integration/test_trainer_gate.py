@@ -10,6 +10,7 @@ import pytest
 
 from deploy.cli.main import run
 from streams.announcements import read_current
+from streams.gate import Bounds
 from streams.snapshot import TEMPORARY_PREFIX, list_snapshots, load_snapshot
 from streams.trainer import run_cycle
 from streams.training_plan import TrainerError, TrainerPlan
@@ -27,12 +28,16 @@ from tests.integration.test_trainer import (
 
 __all__ = ["one_thread", "plan"]  # fixtures
 
+LENIENT = Bounds(max_loss=0.2, max_loss_of_length=0.5)
+"""For what a refresh does, not how well: tiny models on a few clicks differ by more than real ones."""
+
 
 def announced(topics: FreshTopics) -> str:
     return read_current(topics.connection, topics.names.snapshots)["production"].version
 
 
 def test_a_refresh_goes_on_from_what_serves(topics: FreshTopics, plan: TrainerPlan) -> None:
+    plan = replace(plan, bounds=LENIENT)
     send_shoppers(topics, 4_000)
     first = run_cycle(plan)
     assert isinstance(first, Published)
