@@ -1,16 +1,15 @@
 """The two sides of a canary: who is on which, and that a bad canary costs nobody an answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from streams.canary import Sides, answer_by_sides, is_on_canary_side
 from streams.events import Reason
 from streams.microbatch import answer_or_isolate, decode_batch
-from streams.recommender import Answers, Arrival, Recommender, SessionRef
+from streams.recommender import Answers, Recommender, SessionRef
 from streams.session import Session
-from streams.steps import Step, ignore
-from tests.streams.test_microbatch import NOW_MS, Record, click
+from tests.streams.test_microbatch import NOW_MS, Poisoned, Record, click
 from tests.tiny import ITEMS, tiny_snapshot
 
 PRODUCTION = Recommender(tiny_snapshot("v1"))
@@ -78,29 +77,13 @@ def test_what_is_stale_is_so_by_side() -> None:
     assert len(Sides(PRODUCTION).stale(answers.sessions)) == len(stale)  # given back
 
 
-class Broken(Recommender):
-    """Raises at whatever it is asked, or at one item only."""
-
-    raises_at: str | None = None
-
-    def answer(
-        self,
-        arrivals: Sequence[Arrival],
-        sessions: Mapping[SessionRef, Session],
-        *,
-        created_ms: int,
-        done: Callable[[Step], None] = ignore,
-    ) -> Answers:
-        if self.raises_at is None or any(one.click.item_id == self.raises_at for one in arrivals):
-            raise ZeroDivisionError("by nothing")
-        return super().answer(arrivals, sessions, created_ms=created_ms, done=done)
-
-
 def test_production_answers_where_the_canary_raises_and_the_canary_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     reasons: list[str] = []
-    sides = Sides(PRODUCTION, Broken(tiny_snapshot("v2")), 0.5, reasons.append)
+    broken = Poisoned(tiny_snapshot("v2"))
+    broken.raises_at = None
+    sides = Sides(PRODUCTION, broken, 0.5, reasons.append)
     records = batch(30)
     answers = answered(sides, records)
     expected = answered(Sides(PRODUCTION), records)
@@ -112,11 +95,10 @@ def test_production_answers_where_the_canary_raises_and_the_canary_is_given_up(
 
 def test_a_click_that_nobody_can_answer_is_no_fault_of_the_canary() -> None:
     reasons: list[str] = []
-    production, canary = (Broken(tiny_snapshot(version)) for version in ("v1", "v2"))
-    production.raises_at = canary.raises_at = ITEMS[6]
+    production, canary = (Poisoned(tiny_snapshot(version)) for version in ("v1", "v2"))
     sides = Sides(production, canary, 0.5, reasons.append)
     session_id = next(f"s-{n}" for n in range(99) if is_on_canary_side(f"s-{n}", 0.5))
-    records = [click(session_id, ITEMS[1], 0), click(session_id, ITEMS[6], 1)]
+    records = [click(session_id, ITEMS[1], 0), click(session_id, "item-06", 1)]
     answers, poison = answer_by_sides(sides, records, decode_batch(records).arrivals, {}, NOW_MS)
     assert [one.rejection.reason for one in poison] == [Reason.POISON]
     assert [one.click.offset for one in answers.recommendations] == [0]

@@ -78,7 +78,9 @@ def test_at_most_64_sessions_are_rebuilt_in_a_batch() -> None:
 
 
 class Poisoned(Recommender):
-    """Raises wherever it meets the item ``item-06``."""
+    """Raises wherever it meets one item; at whatever it is asked where that is None."""
+
+    raises_at: str | None = "item-06"
 
     def answer(
         self,
@@ -88,8 +90,8 @@ class Poisoned(Recommender):
         created_ms: int,
         done: Callable[[Step], None] = ignore,
     ) -> Answers:
-        if any(one.click.item_id == "item-06" for one in arrivals):
-            raise ZeroDivisionError
+        if self.raises_at is None or any(one.click.item_id == self.raises_at for one in arrivals):
+            raise ZeroDivisionError("by nothing")
         return super().answer(arrivals, sessions, created_ms=created_ms, done=done)
 
 
