@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.archive import SCHEMA, ArchiveChanged, ArchivedFile, Piece, by_partition
+from streams.archive import SCHEMA, ArchiveChanged, ArchivedFile, ArchiveError, Piece, by_partition
 from streams.archive_store import ArchiveStore
 
 MAX_OFFSETS: Final = 1_000_000
@@ -41,10 +41,12 @@ def compact(
 ) -> Compacted:
     """Merge the files of days before ``today`` (counted from 1970), and of a later one where they are many.
 
-    Raises ``ArchiveError``; a file that another compaction has merged meanwhile is left to that one.
+    A file that another compaction has merged meanwhile is left to that one. Raises ``ArchiveError`` for the
+    first file that cannot be read or written, after all else is merged.
     """
     stop = stop or threading.Event()
     n_merged = n_written = 0
+    failed: ArchiveError | None = None
     for chosen in by_partition(store.files()).values():
         for group in _groups(chosen, max_offsets):
             if stop.is_set():
@@ -55,9 +57,15 @@ def compact(
                 _merge(store, group)
             except ArchiveChanged:
                 continue
+            except ArchiveError as error:
+                failed = failed or error
+                continue
             n_merged += len(group)
             n_written += 1
-    return Compacted(n_merged, n_written, _remove_merged(store) + store.remove_left_over())
+    n_removed = _remove_merged(store) + store.remove_left_over()
+    if failed is not None:
+        raise failed
+    return Compacted(n_merged, n_written, n_removed)
 
 
 def _groups(chosen: list[Piece], max_offsets: int) -> Iterator[list[Piece]]:

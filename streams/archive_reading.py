@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, TypeVar
 
 import numpy as np
@@ -42,6 +43,20 @@ class ArchiveReader:
             for (owner, number), chosen in self._pieces.items()
             if owner == topic_id
         }
+
+    def last_before_gaps(self, topic_id: str, starts: Mapping[int, int]) -> dict[int, ArchivedFile]:
+        """The file of each partition to go on after: the last, or one before a gap that can be filled yet.
+
+        ``starts`` are the first offsets that the topic still has.
+        """
+        found = self.newest(topic_id)
+        for (owner, number), chosen in self._pieces.items():
+            if owner == topic_id:
+                for before, after in pairwise(chosen):
+                    if after.first > max(before.file.end, starts[number]):
+                        found[number] = before.file
+                        break
+        return found
 
     def topic_ids(self) -> set[str]:
         """The topics of this name that were archived: more than one where it was made anew."""

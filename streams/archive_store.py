@@ -46,6 +46,7 @@ class ArchiveStore:
         except Exception as error:  # each kind of file system has its own for keys and hosts that are wrong
             raise ArchiveError(f"archive {location!r} cannot be opened: {error_text(error)}") from error
         self.location = location
+        self._topic = topic
         self._root = f"{str(root).rstrip('/')}/{topic}"
         self._local = is_local(self._fs)
 
@@ -74,8 +75,13 @@ class ArchiveStore:
 
         Raises ``ArchiveChanged`` where the file is gone.
         """
-        with self._complaining("read"), self._open(self._path(file)) as source:
-            parquet = pq.ParquetFile(source, read_dictionary=CODED_COLUMNS, pre_buffer=not self._local)
+        with self._complaining("read", file.path), self._open(self._path(file)) as source:
+            parquet = pq.ParquetFile(
+                source,
+                read_dictionary=CODED_COLUMNS,
+                pre_buffer=not self._local,
+                page_checksum_verification=True,
+            )
             check_format(parquet.schema_arrow, file.path)
             place = parquet.schema_arrow.get_field_index("arrival_ms")
             for number in range(parquet.num_row_groups):
@@ -83,6 +89,7 @@ class ArchiveStore:
                 if statistics is not None and statistics.has_min_max and statistics.max < from_ms:
                     continue
                 table = parquet.read_row_group(number, columns=list(columns))
+                table.validate(full=True)  # pages have checksums, what names and counts them has none
                 if table.num_rows:
                     yield table.unify_dictionaries().combine_chunks()
 
@@ -157,8 +164,8 @@ class ArchiveStore:
                 yield source
 
     @contextmanager
-    def _complaining(self, done: str) -> Iterator[None]:
-        """Turn what file systems and Parquet raise into one line."""
+    def _complaining(self, done: str, path: str = "") -> Iterator[None]:
+        """Turn what file systems and Parquet raise into one line, which names the file if it is one."""
         try:
             yield
         except ArchiveError:
@@ -167,9 +174,9 @@ class ArchiveStore:
             raise ArchiveChanged(f"archive {self.location} has changed: {error_text(error)}") from error
         except Exception as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None
-            raise ArchiveError(
-                f"archive {self.location} cannot be {done}: {reason or error_text(error)}"
-            ) from error
+            place = f"{self.location.rstrip('/')}/{self._topic}/{path}" if path else self.location
+            text = reason or error_text(error).splitlines()[0]
+            raise ArchiveError(f"archive {place} cannot be {done}: {text}") from error
 
 
 def check_format(schema: Any, name: str) -> None:
@@ -177,6 +184,8 @@ def check_format(schema: Any, name: str) -> None:
     found = (schema.metadata or {}).get(FORMAT_KEY, b"none").decode()
     if found != FORMAT:
         raise ArchiveError(f"{name} is of archive format {found}, this nextclick reads {FORMAT}")
+    if not schema.equals(SCHEMA):
+        raise ArchiveError(f"{name} is damaged: its columns are not those of archive format {FORMAT}")
 
 
 def _write_verified(rows: Any, path: Path) -> None:
@@ -187,6 +196,7 @@ def _write_verified(rows: Any, path: Path) -> None:
         row_group_size=ROWS_IN_GROUP,
         use_dictionary=CODED_COLUMNS,
         dictionary_pagesize_limit=DICTIONARY_BYTES,
+        write_page_checksum=True,
     )
     path.chmod(0o644)
     sync(path)

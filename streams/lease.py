@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -140,8 +140,9 @@ class TrainerLease:
         except BlockingIOError:
             lock.seek(0)
             return f"process {lock.read().strip() or '?'} on this machine"
-        os.ftruncate(lock.fileno(), 0)
-        os.write(lock.fileno(), str(os.getpid()).encode())
+        with suppress(OSError):  # a disk that is full: who waits is told less, that is all
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         us = Holder(_place(lock.fileno()), os.getpid(), socket.gethostname())
         holder = self._holder(us)
         if holder is not None:

@@ -73,9 +73,14 @@ class Unfinished:
         return None if self._folder is None else Checkpoint(self._folder / f"{name}.safetensors")
 
     def end(self) -> None:
-        """Nothing is left to go on with."""
-        if self._folder is None or not self._folder.exists():
+        """Nothing is left to go on with; a disk that cannot be written is no reason to fail any more."""
+        if self._folder is None:
             return
-        for file in self._folder.iterdir():
-            if file.suffix in (".json", ".safetensors", ".unfinished"):
-                file.unlink(missing_ok=True)
+        try:
+            for file in sorted(self._folder.iterdir(), key=lambda file: file.suffix != ".json"):
+                if file.suffix in (".json", ".safetensors", ".unfinished"):
+                    file.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("cannot remove what a training left in %s: %s", self._folder, error)

@@ -5,7 +5,6 @@ the files, so it may be killed at any moment and run anywhere.
 """
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ from deploy.cli.trainer import be_considerate, parse_interval
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import Settings, SettingsError
 from deploy.stopping import stop_on_signals
-from streams.archive import DAY_MS, Gap, by_partition, gaps, show_day
+from deploy.trainer_report import complain
+from streams.archive import DAY_MS, ArchiveError, Gap, by_partition, gaps, show_day
 from streams.archive_compaction import Compacted, compact
 from streams.archive_store import ArchiveStore
 from streams.archiving import ArchivedNow, archive_clicks
@@ -67,7 +67,8 @@ def command(
     be_considerate()
     with stop_on_signals() as stop:
         if action is Action.COMPACT:
-            _tell_compacted(compact(store, _today(), stop=stop), output)
+            # Asked for by name: today's files as well, however few they are.
+            _tell_compacted(compact(store, _today() + 1, stop=stop), output)
         elif every_s is None:
             _tell(_archive(settings, store, stop), output)
         else:
@@ -92,7 +93,11 @@ def _archive(
                 "archiving", progress.n_read, progress.n_total, f"{progress.n_read:,} of {progress.n_total:,}"
             ),
         )
-        compacted = compact(store, _today(), stop=stop)
+        try:
+            compacted = compact(store, _today(), stop=stop)
+        except ArchiveError as error:
+            complain(f"the clicks are archived, but not all small files merged: {error}")
+            compacted = Compacted(0, 0, 0)
     return now, compacted, time.monotonic() - began
 
 
@@ -106,25 +111,21 @@ def _archive_for_ever(
             if done[0].n_files:
                 _tell(done, output)
         except NextclickError as error:
-            _complain(f"this round failed: {error}")
+            complain(f"this round failed: {error}")
         except Exception as error:
             _log.debug("a round of archiving failed", exc_info=True)
-            _complain(f"this round failed: unexpected {type(error).__name__}: {error}")
+            complain(f"this round failed: unexpected {type(error).__name__}: {error}")
         stop.wait(max(0.0, began + every_s - time.monotonic()))
     output.say("archiving stopped")
-
-
-def _complain(line: str) -> None:
-    print(f"nextclick: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
 def _tell(done: tuple[ArchivedNow, Compacted, float], output: Output) -> None:
     now, compacted, seconds = done
     if now.made_anew:
-        _complain("the topic was made anew: its clicks are archived beside those of the topic before")
+        complain("the topic was made anew: its clicks are archived beside those of the topic before")
     if now.gaps:
         n_lost = sum(gap.end - gap.first for gap in now.gaps)
-        _complain(
+        complain(
             f"Kafka deleted up to {n_lost:,} records before they were archived ({show_gaps(now.gaps)});"
             " archive more often than the topic's retention.ms"
         )

@@ -289,6 +289,60 @@ def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
         archive_up_to(ArchiveStore(str(tmp_path / "taken"), "clicks"), {0: 1})
 
 
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes(
+        {"empty": b"", "half": content[: len(content) // 2], "garbage": b"PAR1" + bytes(99) + b"PAR1"}[how]
+    )
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "garbage"])
+def test_a_damaged_file_is_named_and_keeps_no_other_from_being_merged(tmp_path: Path, how: str) -> None:
+    store = ArchiveStore(str(tmp_path), "clicks")
+    for end in (5, 10, 15):
+        archive_up_to(store, {0: end, 1: end})
+    path = tmp_path / "clicks" / file(5, 10).path
+    damage(path, how)
+    with pytest.raises(ArchiveError, match=f"archive {path} cannot be read: .") as refused:
+        read_archive(str(tmp_path), "clicks")
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ArchiveError, match=f"{path} cannot be read"):
+        compact(store, DAY + 1)
+    assert [one for one in store.files() if one.partition == 1] == [file(0, 15, partition=1)]
+    assert len(store.files()) == 4
+
+
+def test_no_flipped_bit_is_read_as_a_click(tmp_path: Path) -> None:
+    store = ArchiveStore(str(tmp_path), "clicks")
+    archive_up_to(store, {0: 300})
+    (path,) = tmp_path.rglob("*.parquet")
+    whole, content = read_archive(str(tmp_path), "clicks"), path.read_bytes()
+    n_refused = 0
+    for at in range(0, len(content), 11):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        try:
+            found = read_archive(str(tmp_path), "clicks")
+        except ArchiveError:
+            n_refused += 1
+            continue
+        for name in ("session_ids", "item_ids", "time_ms", "kinds"):  # the flip is in what is not read
+            assert getattr(found, name).tolist() == getattr(whole, name).tolist()
+    assert n_refused > len(content) / 11 / 2
+
+
+def test_an_archiver_goes_on_before_a_gap_that_the_topic_can_fill(tmp_path: Path) -> None:
+    store = ArchiveStore(str(tmp_path), "clicks")
+    for end in (5, 10, 15, 20):
+        archive_up_to(store, {0: end, 1: end})
+    store.remove(file(5, 10))
+    store.remove(file(15, 20, partition=1))
+    reader = ArchiveReader(store)
+    last = {number: one.end for number, one in reader.last_before_gaps(TOPIC_ID, {0: 0, 1: 0}).items()}
+    assert last == {0: 5, 1: 15}
+    for start, goes_on_at in ((9, 5), (10, 20)):  # of the gap the last offset is there; none of it is
+        assert reader.last_before_gaps(TOPIC_ID, {0: start, 1: start})[0].end == goes_on_at
+
+
 # ── killed at any step ──
 
 
