@@ -75,23 +75,46 @@ class ItemMemory:
         known = sequences.rows[sequences.rows != UNKNOWN]
         counts = np.bincount(known, minlength=n_items)
         newest = known[len(known) - round(len(known) * RECENT_SHARE) :]
-        keys, forward, together = close_pairs(_newest(sequences), n_items)
+        keys, forward, together = close_pairs(newest_to_link(sequences), n_items)
+        ahead = np.bincount(keys // n_items, weights=forward, minlength=n_items).astype(np.float64)
+        return cls.of_pairs(keys, forward, together, ahead, counts, np.bincount(newest, minlength=n_items))
+
+    @classmethod
+    def of_pairs(
+        cls,
+        keys: Int64Array,
+        forward: _Float64Array,
+        together: _Float64Array,
+        ahead: _Float64Array,
+        counts: Int64Array,
+        recent: Int64Array,
+    ) -> Self:
+        """Weigh pairs as ``close_pairs`` gives them, and keep the strongest; their sums are written over.
+
+        Args:
+            keys, forward, together: the pairs and their sums; (n_pairs,)
+            ahead: sum of the forward weights of each item, to which its pairs are shares; (n_items,)
+            counts: clicks of each item; (n_items,)
+            recent: the newest of them; (n_items,)
+        """
+        n_items = len(counts)
         sources, targets = keys // n_items, keys % n_items
-        forward /= np.maximum(np.bincount(sources, weights=forward, minlength=n_items), 1e-9)[sources]
+        forward /= np.maximum(ahead, 1e-9)[sources]
         together /= np.sqrt((counts[sources] + DAMPING) * (counts[targets] + DAMPING))
-        kept = strongest(sources, forward) | strongest(sources, together)
+        kept = _strongest(sources, forward) | _strongest(sources, together)
         starts = np.concatenate([[0], np.cumsum(np.bincount(sources[kept], minlength=n_items))])
         return cls(
             starts=starts.astype(np.int64),
             targets=targets[kept].astype(np.int32),
             forward=forward[kept].astype(np.float32),
             together=together[kept].astype(np.float32),
-            popularity=log_share(counts),
-            recent=log_share(np.bincount(newest, minlength=n_items)),
+            popularity=_log_share(counts),
+            recent=_log_share(recent),
         )
 
 
-def _newest(sequences: Sequences) -> Sequences:
+def newest_to_link(sequences: Sequences) -> Sequences:
+    """The newest sessions, of not more clicks than links are counted in."""
     first = int(np.searchsorted(sequences.starts, sequences.n_clicks - MOST_CLICKS))
     return sequences.select(min(first, len(sequences)), len(sequences))
 
@@ -118,7 +141,7 @@ def close_pairs(sequences: Sequences, n_items: int) -> tuple[Int64Array, _Float6
     return found, summed(forward), summed(together)
 
 
-def strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
+def _strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
     """Whether a link is among the `LINKS_KEPT` strongest of its source; of equal ones to the more popular."""
     order = np.lexsort((-weights, sources))
     place = np.arange(len(order)) - np.searchsorted(sources, sources)  # sources are in order already
@@ -127,7 +150,7 @@ def strongest(sources: Int64Array, weights: _Float64Array) -> BoolArray:
     return kept & (weights > 0)
 
 
-def log_share(counts: Int64Array) -> Float32Array:
+def _log_share(counts: Int64Array) -> Float32Array:
     """Log of each item's share of all clicks, one more counted for each so that none is 0."""
     shares: Float32Array = np.log((counts + 1) / (counts.sum() + len(counts))).astype(np.float32)
     return shares

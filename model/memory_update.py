@@ -15,8 +15,7 @@ from model.blend_memory import (
     RECENT_SHARE,
     ItemMemory,
     close_pairs,
-    log_share,
-    strongest,
+    newest_to_link,
 )
 from model.metrics import Float64Array
 from model.sequences import UNKNOWN, Sequences
@@ -38,27 +37,18 @@ def go_on(
     added = np.bincount(known, minlength=n_items)
     old = np.where(rows_before >= 0, counts_before[rows_before], 0)
     counts = old + added
-    new_keys, new_forward, new_together = close_pairs(new, n_items)
+    linked = newest_to_link(new)
+    new_keys, new_forward, new_together = close_pairs(linked, n_items)
     keys, forward, together = _links(memory, rows_before, old)
-    mass_before = old * (new_forward.sum() / max(len(known), 1) if len(known) else 1.0)
+    n_linked = int((linked.rows != UNKNOWN).sum())
+    mass_before = old * (new_forward.sum() / n_linked if n_linked else 1.0)
     forward *= mass_before[keys // n_items]
     found, which = np.unique(np.concatenate([keys, new_keys]), return_inverse=True)
     forward = _summed(which, forward, new_forward, len(found))
     together = _summed(which, together, new_together, len(found))
-    sources, targets = found // n_items, found % n_items
-    mass = mass_before + np.bincount(new_keys // n_items, weights=new_forward, minlength=n_items)
-    forward /= np.maximum(mass, 1e-9)[sources]
-    together /= np.sqrt((counts[sources] + DAMPING) * (counts[targets] + DAMPING))
-    kept = strongest(sources, forward) | strongest(sources, together)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(sources[kept], minlength=n_items))])
-    return ItemMemory(
-        starts=starts.astype(np.int64),
-        targets=targets[kept].astype(np.int32),
-        forward=forward[kept].astype(np.float32),
-        together=together[kept].astype(np.float32),
-        popularity=log_share(counts),
-        recent=log_share(_recent(memory, rows_before, counts, known)),
-    )
+    ahead = mass_before + np.bincount(new_keys // n_items, weights=new_forward, minlength=n_items)
+    recent = _recent(memory, rows_before, counts, known)
+    return ItemMemory.of_pairs(found, forward, together, ahead, counts, recent)
 
 
 def _summed(which: Int64Array, old: Float64Array, new: Float64Array, n: int) -> Float64Array:
