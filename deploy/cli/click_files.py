@@ -1,41 +1,83 @@
-"""The options by which commands read files of clicks: their format, and what a table's columns are called."""
+"""The options by which commands read files of clicks: their format, and what a table's columns are called.
 
+A command that reads such files says so, below ``takes_settings``, and receives what the options come to::
+
+    @takes_settings()
+    @reads_click_files()
+    def command(settings: Settings, click_files: ClickFiles) -> None:
+"""
+
+import functools
+import inspect
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from streams.clickfile import ClickColumns, Columns
 from streams.importing import Format, import_clicks
 
-FormatOption = Annotated[
+_FORMAT: Final = Annotated[
     Format, typer.Option("--format", help="How the clicks are written; auto tells it by the first line.")
 ]
-ColumnsOption = Annotated[
+_COLUMNS: Final = Annotated[
     str | None,
     typer.Option(
         "--columns", metavar="session=…,item=…,time=…,kind=…", help="What a table's columns are called."
     ),
 ]
-SessionColumn = Annotated[str, typer.Option(help="Column of the session id.")]
-ItemColumn = Annotated[str, typer.Option(help="Column of the item id.")]
-TimeColumn = Annotated[str, typer.Option(help="Column of the time.")]
-
-ReadClicks = Callable[[Path], ClickColumns]
-
-
-def click_reader(format: Format, columns: str | None, single: Columns | None = None) -> ReadClicks:
-    """What reads a file by these options; ``single`` are the names that options of their own gave."""
-    named = named_columns(format, columns, single)
-    return lambda path: import_clicks(path, format, named)
+_SINGLE: Final = {
+    "session": Annotated[str, typer.Option(help="Column of the session id.")],
+    "item": Annotated[str, typer.Option(help="Column of the item id.")],
+    "time": Annotated[str, typer.Option(help="Column of the time.")],
+    "kind": Annotated[str | None, typer.Option(help="Column of the kind of click; Kind where there is one.")],
+}
 
 
-def named_columns(format: Format, columns: str | None, single: Columns | None = None) -> Columns | None:
-    """The columns that somebody named, None where nobody did.
+@dataclass(frozen=True, slots=True)
+class ClickFiles:
+    """How the files of clicks are written: their format, and the columns that somebody named."""
 
-    Raises ``typer.BadParameter`` where the options contradict each other.
+    format: Format = Format.AUTO
+    columns: Columns | None = None
+
+    def read(self, path: Path) -> ClickColumns:
+        """Read one."""
+        return import_clicks(path, self.format, self.columns)
+
+
+def reads_click_files(*, single_columns: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's ``click_files`` by the options that say it, one for each column among them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        options = [_option("format", _FORMAT, Format.AUTO), _option("columns", _COLUMNS, None)]
+        if single_columns:
+            usual = asdict(Columns())
+            options += [_option(f"{name}_column", kind, usual[name]) for name, kind in _SINGLE.items()]
+
+        @functools.wraps(command)
+        def with_options(*, format: Format, columns: str | None, **arguments: Any) -> None:
+            single = Columns(**{name: arguments.pop(f"{name}_column") for name in _SINGLE if single_columns})
+            command(click_files=click_files(format, columns, single), **arguments)
+
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in signature.parameters.items()
+            if name != "click_files"
+        ]
+        with_options.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate
+
+
+def click_files(format: Format, columns: str | None, single: Columns | None = None) -> ClickFiles:
+    """What the options come to; ``single`` are the names that options of their own gave.
+
+    Raises ``typer.BadParameter`` where they contradict each other.
     """
     named = single if single is not None and single != Columns() else None
     if columns is not None:
@@ -44,7 +86,7 @@ def named_columns(format: Format, columns: str | None, single: Columns | None = 
         named = parse_columns(columns)
     if named is not None and format not in (Format.AUTO, Format.TABLE):
         raise typer.BadParameter(f"columns are named for a table, and --format is {format}")
-    return named
+    return ClickFiles(format, named)
 
 
 def parse_columns(text: str) -> Columns:
@@ -57,3 +99,7 @@ def parse_columns(text: str) -> Columns:
             raise typer.BadParameter(f"--columns has {part.strip()!r}, it must be some of {may_be}")
         named[field] = name
     return Columns(**named)
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -11,14 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.click_files import (
-    ColumnsOption,
-    FormatOption,
-    ItemColumn,
-    SessionColumn,
-    TimeColumn,
-    click_reader,
-)
+from deploy.cli.click_files import ClickFiles, reads_click_files
 from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.evaluation.comparing import evaluate
 from deploy.evaluation.methods import METHODS
@@ -31,17 +24,17 @@ from deploy.settings import Settings
 from deploy.training_settings import encoder_config, training_config, unread_kinds
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
-from streams.clickfile import Columns
-from streams.importing import Format
 from streams.recommender import RepeatItems
 
 DEFAULT_METHODS = "lstm,nextclick,popular"
 
 
 @takes_settings(*TRAINED)
+@reads_click_files()
 def command(
     settings: Settings,
     output: Output,
+    click_files: ClickFiles,
     train: Annotated[
         Path, typer.Option(help="Clicks to train on: a table (TSV, CSV, Parquet) or a public log.")
     ],
@@ -80,14 +73,6 @@ def command(
         Path | None, typer.Option(help="Also draw the figures into this file: .png, .svg or .pdf.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    format: FormatOption = Format.AUTO,
-    columns: ColumnsOption = None,
-    session_column: SessionColumn = "SessionId",
-    item_column: ItemColumn = "ItemId",
-    time_column: TimeColumn = "Time",
-    kind_column: Annotated[
-        str | None, typer.Option(help="Column of the kind of click; Kind where there is one.")
-    ] = None,
 ) -> None:
     """Measure Recall, MRR, NDCG and more on files of clicks, through the path that a worker serves."""
     chosen = parse_methods(methods)
@@ -99,14 +84,11 @@ def command(
         raise typer.BadParameter("--exact goes without --prequential")
     if picture is not None:
         check_can_draw(picture)
-    read_clicks = click_reader(
-        format, columns, Columns(session_column, item_column, time_column, kind_column)
-    )
     set_model_threads(threads)
     set_index_threads(threads)
     with ProgressLine() as line:
         line.show("reading clicks")
-        train_clicks, test_clicks = read_clicks(train), read_clicks(test)
+        train_clicks, test_clicks = click_files.read(train), click_files.read(test)
         if warning := unread_kinds(terms.encoder, train_clicks):
             output.warn(warning)
         if prequential is None:

@@ -8,29 +8,22 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.click_files import (
-    ColumnsOption,
-    FormatOption,
-    ItemColumn,
-    SessionColumn,
-    TimeColumn,
-    click_reader,
-)
+from deploy.cli.click_files import ClickFiles, reads_click_files
 from deploy.cli.options import Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
-from streams.clickfile import Columns
-from streams.importing import Format
 from streams.replaying import Due, Sent, at_rate, at_speed, recorded_clicks, send_clicks
 
 DEFAULT_RATE = 100.0
 
 
 @takes_settings("clicks_topic")
+@reads_click_files()
 def command(
     settings: Settings,
     output: Output,
+    click_files: ClickFiles,
     file: Annotated[
         Path, typer.Argument(help="TSV or CSV, also gzipped, Parquet, or a public log as it is published.")
     ],
@@ -46,14 +39,6 @@ def command(
         typer.Option(help="When the first click happens: now, or an ISO date. [default: as recorded]"),
     ] = None,
     session_prefix: Annotated[str, typer.Option(help="Put before every session id.")] = "",
-    format: FormatOption = Format.AUTO,
-    columns: ColumnsOption = None,
-    session_column: SessionColumn = "SessionId",
-    item_column: ItemColumn = "ItemId",
-    time_column: TimeColumn = "Time",
-    kind_column: Annotated[
-        str | None, typer.Option(help="Column of the kind of click, sent along; Kind where there is one.")
-    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Send only so many clicks.")] = None,
 ) -> None:
     """Feed a file of clicks into Kafka, in order of time, rows of one time in the order of the file.
@@ -66,8 +51,7 @@ def command(
     if speed is not None and not 0 < speed < math.inf:
         raise typer.BadParameter(f"--speed is {speed}, it must be above 0")
     start_ms = None if start is None else parse_start(start)
-    single = Columns(session_column, item_column, time_column, kind_column)
-    clicks = click_reader(format, columns, single)(file)
+    clicks = click_files.read(file)
     timed = recorded_clicks(clicks, start_ms=start_ms, session_prefix=session_prefix, limit=limit)
     due: Due | None = None
     if speed is not None:

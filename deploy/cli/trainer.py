@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from deploy.cli.click_files import ColumnsOption, FormatOption, named_columns
+from deploy.cli.click_files import ClickFiles, reads_click_files
 from deploy.cli.options import TRAINED, Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
 from deploy.trainer_report import complain, report
-from streams.clickfile import Columns
 from streams.drift import DriftAlarms
 from streams.errors import NextclickError
-from streams.importing import Format
 from streams.lease import TrainerLease
 from streams.schedule import Schedule
 from streams.training_report import Kind, Outcome, Published, TooFewClicks, TrainerProgress
@@ -62,9 +60,11 @@ _log = logging.getLogger(__name__)
     "drift_popularity",
     "drift_unknown",
 )
+@reads_click_files(single_columns=False)
 def command(
     settings: Settings,
     output: Output,
+    click_files: ClickFiles,
     every: Annotated[
         str | None,
         typer.Option(help="Train from the start again and again, start to start: 90s, 1h. [default: 6h]"),
@@ -84,8 +84,6 @@ def command(
         list[Path] | None,
         typer.Option(help="A file of clicks from before the topic's (table or public log); may be repeated."),
     ] = None,
-    format: FormatOption = Format.AUTO,
-    columns: ColumnsOption = None,
 ) -> None:
     """Train on the newest clicks, publish the snapshot, announce it to the workers."""
     if once and (every is not None or refresh_every is not None):
@@ -98,10 +96,9 @@ def command(
     )
     if output.json and not once:
         raise typer.BadParameter("--json goes with --once: it prints one object, at the end")
-    parsed = named_columns(format, columns)
     n_threads = be_considerate()
     with stop_on_signals() as stop:
-        plan = _plan(settings, tuple(history or ()), format, parsed, force)
+        plan = _plan(settings, tuple(history or ()), click_files, force)
         _set_threads(n_threads)
         with _lease(settings) as lease:
             if once:
@@ -145,7 +142,7 @@ def _set_threads(n_threads: int) -> None:
 
 
 def _plan(
-    settings: Settings, history: tuple[Path, ...], format: Format, columns: Columns | None, force: bool
+    settings: Settings, history: tuple[Path, ...], click_files: ClickFiles, force: bool
 ) -> "TrainerPlan":
     from deploy.training_settings import encoder_config, training_config
     from streams.gate import Bounds
@@ -163,8 +160,8 @@ def _plan(
         keep_snapshots=settings.keep_snapshots,
         archive=settings.archive,
         history=history,
-        history_format=format,
-        history_columns=columns,
+        history_format=click_files.format,
+        history_columns=click_files.columns,
         encoder=encoder_config(settings),
         training=training_config(settings),
         rehearsed_clicks=settings.rehearsed_clicks,

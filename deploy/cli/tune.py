@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.click_files import (
-    ColumnsOption,
-    FormatOption,
-    ItemColumn,
-    SessionColumn,
-    TimeColumn,
-    click_reader,
-)
+from deploy.cli.click_files import ClickFiles, reads_click_files
 from deploy.cli.options import Output, takes_settings
 from deploy.progress import ProgressLine, show_seconds
 from deploy.settings import FILE_NAME, Settings
 from deploy.stopping import stop_on_signals
-from streams.clickfile import Columns
 from streams.errors import NextclickError
-from streams.importing import Format
 
 if TYPE_CHECKING:
     from deploy.tuning import Found, Trial
@@ -34,9 +25,11 @@ if TYPE_CHECKING:
 @takes_settings(
     "session_gap_minutes", "layers", "click_context", "click_context_at", "loss", "negatives", "seed"
 )
+@reads_click_files()
 def command(
     settings: Settings,
     output: Output,
+    click_files: ClickFiles,
     train: Annotated[
         Path, typer.Option(help="Clicks to search on: a table (TSV, CSV, Parquet) or a public log.")
     ],
@@ -47,14 +40,6 @@ def command(
         FILE_NAME
     ),
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    format: FormatOption = Format.AUTO,
-    columns: ColumnsOption = None,
-    session_column: SessionColumn = "SessionId",
-    item_column: ItemColumn = "ItemId",
-    time_column: TimeColumn = "Time",
-    kind_column: Annotated[
-        str | None, typer.Option(help="Column of the kind of click; Kind where there is one.")
-    ] = None,
 ) -> None:
     """Search settings of the training that suit a log, within a time budget; Ctrl-C keeps the best so far."""
     if find_spec("optuna") is None:
@@ -69,15 +54,12 @@ def command(
     from model.vocabulary import Vocabulary
     from streams.sequencing import cut_sessions
 
-    read_clicks = click_reader(
-        format, columns, Columns(session_column, item_column, time_column, kind_column)
-    )
     encoder = encoder_config(settings)
     set_model_threads(threads)
     set_index_threads(threads)
     with stop_on_signals() as stop, ProgressLine() as line:
         line.show("reading clicks")
-        clicks = read_clicks(train)
+        clicks = click_files.read(train)
         if warning := unread_kinds(encoder, clicks):
             output.warn(warning)
         vocabulary = Vocabulary.from_clicks(clicks.item_ids)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from deploy.cli.click_files import click_reader, parse_columns
+from deploy.cli.click_files import click_files, parse_columns
 from deploy.cli.main import run
 from streams.clickfile import Columns
 from streams.importing import Format
@@ -27,14 +27,14 @@ def test_a_reader_goes_by_the_format_or_by_the_columns(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text(RETAILROCKET)
     for reader in (
-        click_reader(Format.AUTO, None, Columns()),
-        click_reader(Format.RETAILROCKET, None),
+        click_files(Format.AUTO, None, Columns()),
+        click_files(Format.RETAILROCKET, None),
     ):
-        assert rows(reader(path))[2] == ("257597", "355908", 1433221332118, "cart")
+        assert rows(reader.read(path))[2] == ("257597", "355908", 1433221332118, "cart")
     by_name = "session=visitorid,item=itemid,time=timestamp,kind=event"
     single = Columns("visitorid", "itemid", "timestamp", "event")
-    for reader in (click_reader(Format.AUTO, by_name), click_reader(Format.TABLE, None, single)):
-        assert rows(reader(path))[2] == ("257597", "355908", 1433221332118, "addtocart")
+    for reader in (click_files(Format.AUTO, by_name), click_files(Format.TABLE, None, single)):
+        assert rows(reader.read(path))[2] == ("257597", "355908", 1433221332118, "addtocart")
 
 
 @pytest.mark.parametrize(
