@@ -15,7 +15,9 @@ from deploy.cli import main as cli
 from deploy.cli.main import COMMANDS, load_command, run
 from deploy.cli.options import SHARED
 from deploy.settings_sources import flag_of
+from streams.clickfile import write_click_file
 from streams.errors import NextclickError
+from streams.shoppers import generate_columns
 
 NEXTCLICK = (sys.executable, "-m", "deploy.cli.main")
 
@@ -158,8 +160,11 @@ def test_passwords_are_never_printed(capsys: pytest.CaptureFixture[str]) -> None
         assert re.search(r"sasl_password\W.*\*{8}", printed.out)
 
 
-def test_an_unreachable_broker_is_named_within_ten_seconds() -> None:
-    commands = (["topics", "create"], ["topics", "show"], ["broker"], ["watch"], ["trainer", "--once"])
+def test_an_unreachable_broker_is_named_within_ten_seconds(tmp_path: Path) -> None:
+    write_click_file(tmp_path / "clicks.tsv", generate_columns(1, 10, start_ms=1_396_742_400_000))
+    replay = ["replay", str(tmp_path / "clicks.tsv")]
+    topics = (["topics", "create"], ["topics", "show"])
+    commands = (*topics, ["broker"], ["watch"], ["trainer", "--once"], replay)
     environment = os.environ | {"NEXTCLICK_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     running = [
         subprocess.Popen(

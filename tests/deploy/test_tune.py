@@ -137,7 +137,7 @@ def test_poor_trials_are_given_up_and_the_same_seed_tries_the_same() -> None:
         def look(number: int, progress: Progress, found: Found) -> None:
             if found.best is not None and progress.clicks_done == progress.clicks_total:
                 scores.append(found.best.score)
-            if number == 12:
+            if found.n_pruned or number == 12:
                 stop.set()
 
         return search(split, Settings(units=8), 600.0, stop, look).n_pruned, scores

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +168,8 @@ def produce(
     return asyncio.run(_produce(servers, topic, records, rate))
 
 
-async def _read(servers: str, topic: str) -> list[Record]:
+async def _read(servers: str, topic: str, waits: Callable[[list[Record]], bool]) -> list[Record]:
+    """Read for as long as ``waits`` says of what has newly come, and then to where the topic ends."""
     # From the earliest: a consumer that begins at the end may stand there already when it is sent back.
     async with AIOKafkaConsumer(
         bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
@@ -175,12 +177,18 @@ async def _read(servers: str, topic: str) -> list[Record]:
         numbers = await partitions_of(consumer, topic)
         partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
+        records: list[Record] = []
+        new: list[Record] = []
+        while waits(new):
+            records += (new := await _fetch(consumer))
         ends = await consumer.end_offsets(partitions)
-        records = []
         while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records += [as_record(one) for one in batch]
+            records += await _fetch(consumer)
     return records
+
+
+async def _fetch(consumer: AIOKafkaConsumer) -> list[Record]:
+    return [as_record(one) for batch in (await consumer.getmany(timeout_ms=500)).values() for one in batch]
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
@@ -199,32 +207,34 @@ def as_record(one: Any) -> Record:
 
 def read_all(servers: str, topic: str) -> list[Record]:
     """Read a topic from its beginning to where it ends now."""
-    return asyncio.run(_read(servers, topic))
-
-
-def answers_by_click(servers: str, topic: str) -> dict[Position, list[dict[str, Any]]]:
-    """Read all recommendations, by the click that they name."""
-    answers: dict[Position, list[dict[str, Any]]] = {}
-    for record in read_all(servers, topic):
-        assert record.value is not None
-        answer = json.loads(record.value)
-        click = answer["click"]
-        answers.setdefault(Position(click["partition"], click["offset"]), []).append(answer)
-    return answers
+    return asyncio.run(_read(servers, topic, lambda new: False))
 
 
 def wait_until_answered(
     servers: str, topic: str, expected: Iterable[Position], timeout_s: float = 60
 ) -> dict[Position, list[dict[str, Any]]]:
-    """Wait until every click has an answer; fails with how many have none."""
+    """Wait until every click has an answer, and give all there are; fails with how many have none."""
     wanted = set(expected)
+    missing = set(wanted)
+    answers: dict[Position, list[dict[str, Any]]] = defaultdict(list)
     deadline = time.monotonic() + timeout_s
-    while True:
-        answers = answers_by_click(servers, topic)
-        missing = wanted - answers.keys()
-        if not missing:
-            return answers
-        assert time.monotonic() < deadline, (
+
+    def waits(new: list[Record]) -> bool:
+        for record in new:
+            missing.discard(_click_of(record)[0])
+        assert not missing or time.monotonic() < deadline, (
             f"{len(missing)} of {len(wanted)} clicks have no answer, from {min(missing)} to {max(missing)}"
         )
-        time.sleep(0.5)
+        return bool(missing)
+
+    for record in asyncio.run(_read(servers, topic, waits)):
+        position, answer = _click_of(record)
+        answers[position].append(answer)
+    return dict(answers)
+
+
+def _click_of(record: Record) -> tuple[Position, dict[str, Any]]:
+    """Where the click stands that a recommendation names, and the recommendation."""
+    assert record.value is not None
+    answer = json.loads(record.value)
+    return Position(answer["click"]["partition"], answer["click"]["offset"]), answer

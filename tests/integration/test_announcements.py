@@ -94,7 +94,7 @@ def test_a_listener_that_asks_for_it_hears_the_same_again(topics: FreshTopics) -
     follower = AnnouncementFollower(connection, topic, "production", listen, repeat_s=0.1)
     follower.start()
     eventually(lambda: heard == [FIRST] * 4)
-    time.sleep(1.5)
+    time.sleep(0.5)
     assert heard == [FIRST] * 4
     announce(connection, topic, "production", THIRD)
     eventually(lambda: heard == [FIRST] * 4 + [THIRD])
@@ -104,7 +104,7 @@ def test_a_listener_that_asks_for_it_hears_the_same_again(topics: FreshTopics) -
 @pytest.mark.kafka
 def test_a_follower_waits_for_a_broker_that_is_away(tmp_path_factory: pytest.TempPathFactory) -> None:
     names = TopicNames()
-    with LocalKafka(tmp_path_factory.mktemp("restarted")) as kafka:
+    with LocalKafka(tmp_path_factory.mktemp("restarted"), short_lived=True) as kafka:
         create_topics(kafka.connection, names, 1)
         announce(kafka.connection, names.snapshots, "production", FIRST)
         heard: list[Announcement | None] = []
@@ -114,7 +114,7 @@ def test_a_follower_waits_for_a_broker_that_is_away(tmp_path_factory: pytest.Tem
         follower.start()
         eventually(lambda: heard == [FIRST])
         kafka.stop_broker(1)
-        time.sleep(2)
+        time.sleep(0.5)
         kafka.start_broker(1)
         announce(kafka.connection, names.snapshots, "production", THIRD)
         eventually(lambda: heard == [FIRST, THIRD], 60)
