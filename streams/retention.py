@@ -70,9 +70,10 @@ def publishing_at(location: str) -> Iterator[None]:
     """Clean up after trainers that were killed, unless another one is at work there; then hold the place.
 
     Trainers share a lock while they work, and only who can have it alone cleans. A location that is no local
-    folder has no locks and no leftovers: there the manifest comes last.
+    folder has no locks and no temporary folders: there the manifest comes last.
     """
     if "://" in location:
+        delete_unfinished(location)
         yield
         return
     try:

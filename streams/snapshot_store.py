@@ -5,10 +5,12 @@ Each bundle is a folder named by its version. Nothing in a bundle is ever change
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,9 @@ import msgspec
 from streams.manifest import BUNDLE_FILES, MANIFEST_FILE, RANKING_FILE, Manifest, SnapshotError
 
 TEMPORARY_PREFIX: Final = ".unfinished-"
+LEFT_OVER_S: Final = 86_400.0
+"""A bundle without a manifest in which nothing was written for so long is nobody's any more."""
+_VERSION: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 def list_snapshots(location: str) -> list[Manifest]:
@@ -60,14 +65,32 @@ def delete_snapshot(location: str, version: str) -> None:
 
 
 def delete_unfinished(location: str) -> int:
-    """Remove what writers that were killed left behind; give how many folders there were."""
+    """Remove what writers that were killed left behind; give how many folders there were.
+
+    Locally these are temporary ones, for which no other writer may be at work; and anywhere bundles without
+    a manifest, of an upload or a deletion that was cut short a day ago or longer.
+    """
     fs, root = open_location(location)
-    if not is_local(fs):
-        return 0
-    folders = list(Path(root).glob(f"{TEMPORARY_PREFIX}*"))
+    folders = list(Path(root).glob(f"{TEMPORARY_PREFIX}*")) if is_local(fs) else []
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)
+    return len(folders) + _delete_headless(fs, root)
+
+
+def _delete_headless(fs: Any, root: str) -> int:
+    n_deleted = 0
+    with suppress(Exception):  # each file system has its own; tidying up is nothing to fail for
+        fs.invalidate_cache()
+        for listed in fs.ls(root, detail=False):
+            path = str(listed).rstrip("/")
+            is_bundle = _VERSION.fullmatch(path.rpartition("/")[2]) is not None
+            if not is_bundle or fs.exists(f"{path}/{MANIFEST_FILE}"):
+                continue
+            written_s = [fs.modified(file).timestamp() for file in fs.find(path)]
+            if time.time() - max(written_s, default=0.0) > LEFT_OVER_S:
+                fs.rm(path, recursive=True)
+                n_deleted += 1
+    return n_deleted
 
 
 def snapshot_location(location: str, version: str) -> str:

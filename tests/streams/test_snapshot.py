@@ -277,6 +277,25 @@ def test_any_place_that_fsspec_opens(memory: Any) -> None:
     assert memory.find("/bucket") == []
 
 
+@pytest.mark.parametrize("place", ["folder", "object store"])
+def test_what_was_half_deleted_or_uploaded_goes_a_day_later(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    location = str(tmp_path) if place == "folder" else "memory://bucket/snapshots"
+    fs, root = fsspec.core.url_to_fs(location)
+    whole, half = save(location), save(location, seed=1, created_ms=CREATED_MS + 60_000)
+    fs.rm_file(f"{root}/{half.version}/manifest.json")
+    fs.makedirs(f"{root}/notes", exist_ok=True)
+    fs.pipe_file(f"{root}/notes/text", b"of somebody else")
+    assert delete_unfinished(location) == 0  # it may be being uploaded now
+    monkeypatch.setattr("streams.snapshot_store.LEFT_OVER_S", -1.0)
+    assert delete_unfinished(location) == 1
+    assert not fs.exists(f"{root}/{half.version}")
+    assert fs.exists(f"{root}/notes/text")
+    assert [one.version for one in list_snapshots(location)] == [whole.version]
+    assert delete_unfinished("memory://never/made") == 0
+
+
 def test_elsewhere_the_manifest_comes_last(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put = memory.put_file
     uploaded: list[str] = []
