@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 DATA ?=
+WITHOUT_KAFKA := $(BIN)/pytest -m "not kafka" --numprocesses auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo demo-lifecycle check format format-check lint types test test-unit clean
-.PHONY: bench-fresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-fresh bench-trainer bench-refresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -49,11 +50,14 @@ lint: $(STAMP)  ## Lint
 types: $(STAMP)  ## Check types, strictly
 	$(BIN)/mypy
 
-test: setup  ## All tests, on an Apache Kafka of their own
-	$(BIN)/pytest
+test: setup  ## All tests: first those without Kafka, on every core, then those on an Apache Kafka of their own
+	@failed=; \
+	echo "1 of 2: the tests that need no Kafka"; $(WITHOUT_KAFKA) || failed="$$failed those without Kafka"; \
+	echo "2 of 2: the tests on Kafka"; $(BIN)/pytest -m kafka || failed="$$failed those on Kafka"; \
+	if [ -n "$$failed" ]; then echo "tests failed:$$failed; see above" >&2; exit 1; fi
 
 test-unit: $(STAMP)  ## The tests that need no Kafka
-	$(BIN)/pytest -m "not kafka" --numprocesses auto
+	$(WITHOUT_KAFKA)
 
 faults: setup  ## Every fault of the table against real Kafka, some three hours (ARGS=--short: 30 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
@@ -90,6 +94,12 @@ bench-scale: setup  ## Rate and CPU per click against the size of the catalogue,
 
 bench-archive: setup  ## Ten million clicks read from the archive, a million from the topic and into the archive
 	$(BIN)/python -m benchmarks.archive $(ARGS)
+
+bench-trainer: setup  ## A cycle on 10 million clicks and a quick refresh, to the worker's swap; memory
+	$(BIN)/python -m benchmarks.trainer $(ARGS)
+
+bench-refresh: $(STAMP)  ## How good answers stay when what serves is refreshed, beside training from the start
+	$(BIN)/python -m benchmarks.refresh $(ARGS)
 
 bench-swap: setup  ## How long clicks wait because of 100 swaps under load, and the memory after them
 	$(BIN)/python -m benchmarks.swap $(ARGS)

@@ -66,28 +66,44 @@ def main() -> None:
     report.write()
 
 
-def fill_archive(location: str, n_clicks: int, n_items: int, topic_id: str = TOPIC_ID) -> None:
-    """Write made-up clicks of the last month, one file for a day and a partition."""
-    clicks = made_up(n_clicks, n_items)
-    store = ArchiveStore(location, TOPIC)
+def fill_archive(
+    location: str,
+    n_clicks: int,
+    n_items: int,
+    topic: str = TOPIC,
+    ends_ms: int | None = None,
+    begin: int = 0,
+    end: int | None = None,
+) -> None:
+    """Write made-up clicks, or those from number ``begin`` to ``end``, a file for a day and a partition.
+
+    Called again with the same clicks and the number at which it ended, it goes on there.
+    """
+    clicks = made_up(n_clicks, n_items, ends_ms)
+    store = ArchiveStore(location, topic)
     sessions = _coded(clicks.session_ids)
     items = _coded(clicks.item_ids)
     partitions = sessions.indices.to_numpy() % N_PARTITIONS
     days = clicks.time_ms // DAY_MS
+    number = np.arange(len(clicks))
+    wanted = (number >= begin) & (number < (len(clicks) if end is None else end))
     for partition in range(N_PARTITIONS):
         mine = np.flatnonzero(partitions == partition)
-        starts = np.append(np.flatnonzero(np.diff(days[mine], prepend=-1)), len(mine))
-        for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            rows = mine[first:end]
-            file = ArchivedFile(topic_id, partition, first, end, int(days[rows[0]]))
-            file_sessions, file_items = (_coded_anew(coded, rows) for coded in (sessions, items))
-            store.write(file, _rows(file, file_sessions, file_items, clicks.time_ms[rows]))
+        starts = np.flatnonzero(np.diff(days[mine], prepend=-1))
+        edges = np.flatnonzero(np.diff(wanted[mine], prepend=False))
+        starts = np.unique(np.concatenate([starts, edges, [len(mine)]]))
+        for first, after in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            rows = mine[first:after]
+            if wanted[rows[0]]:
+                file = ArchivedFile(TOPIC_ID, partition, first, after, int(days[rows[0]]))
+                file_sessions, file_items = (_coded_anew(coded, rows) for coded in (sessions, items))
+                store.write(file, _rows(file, file_sessions, file_items, clicks.time_ms[rows]))
 
 
-def made_up(n_clicks: int, n_items: int) -> ClickColumns:
-    """Clicks of the last month, evenly spread over it."""
+def made_up(n_clicks: int, n_items: int, ends_ms: int | None = None) -> ClickColumns:
+    """Clicks of a month, evenly spread over it; of the last one unless its end is named."""
     seconds = DAYS * DAY_MS / 1_000
-    start_ms = int(time.time() * 1_000) - DAYS * DAY_MS
+    start_ms = (int(time.time() * 1_000) if ends_ms is None else ends_ms) - DAYS * DAY_MS
     rate = 1.001 * n_clicks / seconds  # a little faster, so that none is later than now
     n_shoppers = max(10, round(60 * rate))  # each clicks once a minute
     return generate_columns(

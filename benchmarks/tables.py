@@ -6,7 +6,7 @@ prints how well the runs of ``bench-stream`` agree. A test fails where a table d
 
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks import faulted, figures, fresh_tables, learnt
+from benchmarks import faulted, figures, fresh_tables, learnt, trainer_tables
 from benchmarks.kept import ROOT, Results, read_results
 from benchmarks.report import command, print_table, say
 from streams.errors import NextclickError
@@ -29,8 +29,13 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
         "swap": figures.swap,
         "training": learnt.training,
         "fresh": fresh_tables.live,
+        "trainer": trainer_tables.cycles,
     },
-    "docs/model.md": {"ablation": learnt.ablation, "fresh": fresh_tables.foretold},
+    "docs/model.md": {
+        "ablation": learnt.ablation,
+        "fresh": fresh_tables.foretold,
+        "refreshing": trainer_tables.refreshing,
+    },
     "docs/operations.md": {"one worker": figures.one_worker, "sizes": figures.sized},
     "docs/faults.md": {"faults": faulted.faults},
 }

@@ -57,6 +57,7 @@ def report(output: Output, published: Published, alias: str) -> None:
             "gate": msgspec.to_builtins(published.verdict),
             "deleted": list(published.deleted),
             "seconds": round(published.seconds, 2),
+            "stages": {stage.value: round(seconds, 2) for stage, seconds in published.stages.items()},
         }
     )
 

@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 PROGRESS_EVERY_S = 0.2
+MANY_UPDATES = 10_000
+MOST_WIDER = 4
 
 
 class Progress(NamedTuple):
@@ -114,13 +116,18 @@ def continue_training(
         on_progress: as for `train`.
     """
     config, refresh = training_config or TrainingConfig(), refresh or RefreshConfig()
+    rehearsed = _spread(older, round(len(newest) * refresh.rehearsed)) if older is not None else None
+    n_rehearsed = 0 if rehearsed is None else rehearsed.n_targets
+    n_passes, share = refresh.within(newest.n_targets, n_rehearsed)
     going_on = replace(
         config,
-        n_epochs=refresh.n_passes,
+        n_epochs=n_passes,
         learning_rate=config.learning_rate * refresh.rate,
         final_share=refresh.final_share,
     )
-    sessions = newest if older is None else _interleave(newest, older, refresh.rehearsed)
+    sessions = newest
+    if rehearsed is not None and share > 0:
+        sessions = _interleave(newest, _spread(rehearsed, round(len(rehearsed) * share)))
     if sessions.drop_unknown(min_length=2).n_targets == 0:
         return encoder.eval()
     return _Run(encoder, sessions, going_on, on_progress).train()
@@ -145,6 +152,7 @@ class _Run:
             raise TrainingError("the encoder uses the context of clicks, and these have none")
         n_lanes, n_steps = lanes_for(known, config)
         self._lanes = lay_out(known, n_lanes)
+        self._rate = config.learning_rate * math.sqrt(max(n_lanes / config.n_lanes, 1.0))
         self._n_steps = n_steps
         self._encoder = encoder
         self._config = config
@@ -169,7 +177,7 @@ class _Run:
             if at == 0:
                 state = torch.zeros(self._lanes.inputs.shape[1], encoder.state_dim)
             window = self._lanes.window(at, self._n_steps)
-            rate = config.learning_rate * schedule(update / n_updates, config)
+            rate = self._rate * schedule(update / n_updates, config)
             loss, state = self._updater.update(window, state, rate)
             n_made += 1
             try:
@@ -232,10 +240,15 @@ class _Reporter:
 
 
 def lanes_for(sequences: Sequences, config: TrainingConfig) -> tuple[int, int]:
-    """Lanes and steps: as configured, but on a small log so few that an epoch has about 100 updates."""
-    pairs_per_update = max(sequences.n_targets // 100, 16)
-    n_steps = config.n_steps
-    return min(config.n_lanes, max(pairs_per_update // n_steps, 4)), n_steps
+    """Lanes and steps: as configured, but on a small log so few that an epoch has about 100 updates.
+
+    On a very large log they are up to `MOST_WIDER` times as many, as long as an epoch has `MANY_UPDATES`: an
+    update of more clicks costs less for each. The rate grows with the square root, as the noise falls.
+    """
+    n_targets, n_steps = sequences.n_targets, config.n_steps
+    wider = min(n_targets // (MANY_UPDATES * n_steps), MOST_WIDER * config.n_lanes)
+    narrower = max(max(n_targets // 100, 16) // n_steps, 4)
+    return min(max(config.n_lanes, wider), narrower), n_steps
 
 
 def schedule(done: float, config: TrainingConfig) -> float:
@@ -246,10 +259,16 @@ def schedule(done: float, config: TrainingConfig) -> float:
     return config.final_share + (1.0 - config.final_share) * 0.5 * (1.0 + math.cos(math.pi * fallen))
 
 
-def _interleave(newest: Sequences, older: Sequences, rehearsed: float) -> Sequences:
-    """The new sessions, and among them older ones, so many for each of these, evenly spread over all."""
-    n_older = min(round(len(newest) * rehearsed), len(older))
-    spread = np.linspace(0, len(older) - 1, n_older).round().astype(np.int64)
-    together = Sequences.concatenate(older.take(spread), newest)
-    position = np.concatenate([np.linspace(0, len(newest), n_older, endpoint=False), np.arange(len(newest))])
-    return together.take(np.argsort(position, kind="stable"))
+def _spread(sessions: Sequences, n: int) -> Sequences:
+    """So many of the sessions, or all, evenly spread over them."""
+    if n >= len(sessions):
+        return sessions
+    return sessions.take(np.linspace(0, len(sessions) - 1, n).round().astype(np.int64))
+
+
+def _interleave(newest: Sequences, older: Sequences) -> Sequences:
+    """The new sessions, and the older ones evenly spread among them."""
+    position = np.concatenate(
+        [np.linspace(0, len(newest), len(older), endpoint=False), np.arange(len(newest))]
+    )
+    return Sequences.concatenate(older, newest).take(np.argsort(position, kind="stable"))

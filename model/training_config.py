@@ -68,9 +68,22 @@ class RefreshConfig:
         n_passes: through the newest sessions.
         rehearsed: older sessions played among them, for each of the newest.
         final_share: what the rate falls to, as a share of itself.
+        most_clicks: in all passes together, so that a refresh with many new clicks does not take longer
+            and longer; see `within`. One pass through the newest sessions is made in any case.
     """
 
     rate: float = 0.5
     n_passes: int = 4
     rehearsed: float = 2.0
     final_share: float = 0.02
+    most_clicks: int = 250_000
+
+    def within(self, n_newest: int, n_older: int) -> tuple[int, float]:
+        """Passes and share of the older clicks that `most_clicks` leaves room for.
+
+        Passes are given up first, down to one, and then older clicks, down to none. Both arguments are
+        clicks to foretell, the second of the older sessions that would be rehearsed.
+        """
+        n_passes = min(self.n_passes, max(self.most_clicks // max(n_newest + n_older, 1), 1))
+        room = max(self.most_clicks // n_passes - n_newest, 0)
+        return n_passes, min(room / n_older, 1.0) if n_older else 0.0

@@ -42,6 +42,7 @@ from streams.training_report import (
     Outcome,
     Published,
     Stage,
+    StageTimes,
     TooFewClicks,
     TrainerProgress,
 )
@@ -92,6 +93,7 @@ class _Cycle:
         self._may_announce = may_announce
         self._unfinished = Unfinished(plan.unfinished if kind is Kind.FULL else None, plan.as_text())
         self._started = time.monotonic()
+        self._times = StageTimes()
 
     def run(self) -> Outcome:
         """See ``run_cycle``."""
@@ -118,14 +120,7 @@ class _Cycle:
             else:
                 serving_version = serving.version if serving is not None else None
                 del serving  # not to be held while training: the gate loads it again
-                candidate, measured = trained(
-                    plan,
-                    log,
-                    ground,
-                    self._unfinished,
-                    self._report_training,
-                    lambda stage: self._report(TrainerProgress(stage)),
-                )
+                candidate, measured = self._train(log, ground)
                 serving = self._serving() if serving_version is not None else None
                 if serving is not None and serving.version != serving_version:
                     ground = replace(ground, chosen=ground.chosen[:0])  # it has learnt from who knows what
@@ -146,6 +141,10 @@ class _Cycle:
         try:
             return load_snapshot(current.location, manifest_sha256=current.manifest_sha256)
         except SnapshotError as error:
+            if self._kind is Kind.REFRESH:
+                raise TrainerError(
+                    f"what is announced cannot be refreshed, a full training replaces it: {error}"
+                ) from error
             _log.warning("what is announced cannot be loaded, nothing is compared with it: %s", error)
             return None
 
@@ -191,6 +190,20 @@ class _Cycle:
         if sessions.n_clicks < plan.min_clicks or len(sessions) < plan.min_sessions:
             return TooFewClicks(sessions.n_clicks, len(sessions), plan.min_clicks, plan.min_sessions)
         return None
+
+    def _train(self, log: Log, ground: Ground) -> tuple[Candidate, Measured | None]:
+        try:
+            return trained(
+                self._plan,
+                log,
+                ground,
+                self._unfinished,
+                self._report_training,
+                lambda stage: self._report(TrainerProgress(stage)),
+            )
+        except TrainerError:
+            self._unfinished.end()  # with the same clicks it would fail again
+            raise
 
     def _refresh(self, serving: Snapshot, log: Log, ground: Ground) -> Candidate:
         try:
@@ -277,6 +290,7 @@ class _Cycle:
             pinned_to=pinned_to,
             deleted=tuple(deleted),
             seconds=time.monotonic() - self._started,
+            stages=self._times.seconds(),
         )
 
     def _announced(self) -> dict[str, Announcement]:
@@ -325,6 +339,7 @@ class _Cycle:
         self._show(progress)
 
     def _show(self, progress: TrainerProgress) -> None:
+        self._times.at(progress.stage)
         if self._on_progress is not None:
             self._on_progress(progress)
 

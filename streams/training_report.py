@@ -1,5 +1,6 @@
 """What a training cycle tells: how far it is, and how it ended."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -49,6 +50,32 @@ class TrainerProgress:
     def seconds_left(self) -> float | None:
         """How long the stage takes yet at this speed, None where it is not known."""
         return (self.n_total - self.n_done) / self.clicks_per_s if self.clicks_per_s > 0 else None
+
+
+class StageTimes:
+    """How long each stage of a cycle takes, up to the beginning of the next."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[Stage, float] = {}
+        self._stage: Stage | None = None
+        self._since = 0.0
+
+    def at(self, stage: Stage) -> None:
+        """Note where the cycle is."""
+        if stage is not self._stage:
+            self._count()
+            self._stage = stage
+
+    def seconds(self) -> dict[Stage, float]:
+        """Of each stage so far, the present one among them."""
+        self._count()
+        return dict(self._seconds)
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        if self._stage is not None:
+            self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._since
+        self._since = now
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +134,8 @@ class Measured:
 class Published:
     """A new snapshot; not ``announced`` where the gate refused it or where the alias is pinned.
 
-    ``drift`` is how far the new clicks were from the snapshot that was refreshed with them.
+    ``drift`` is how far the new clicks were from the snapshot that was refreshed with them, ``stages`` the
+    seconds that each took, with what was prepared after it.
     """
 
     version: str
@@ -124,6 +152,7 @@ class Published:
     deleted: tuple[str, ...]
     seconds: float
     drift: Mapping[Figure, float] = field(default_factory=dict)
+    stages: Mapping[Stage, float] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = Published | TooFewClicks | NothingNew

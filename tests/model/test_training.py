@@ -170,6 +170,13 @@ def test_small_logs_get_small_updates() -> None:
     assert lanes_for(markov_sessions(10_000, N_ITEMS, 0.0), config) == (64, 4)
 
 
+@pytest.mark.parametrize(("n_targets", "n_lanes"), [(1_000_000, 32), (3_200_000, 80), (8_000_000, 128)])
+def test_very_large_logs_get_wide_updates(n_targets: int, n_lanes: int) -> None:
+    starts = np.arange(0, 2 * n_targets + 1, 2)
+    sessions = Sequences(np.zeros(2 * n_targets, dtype=np.int64), starts)
+    assert lanes_for(sessions, TrainingConfig()) == (n_lanes, 4)
+
+
 def test_learning_rate_rises_and_falls() -> None:
     config = TrainingConfig(warm_up=0.1, final_share=0.05)
     rates = [schedule(done, config) for done in np.linspace(0, 1, 101)]
