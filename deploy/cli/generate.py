@@ -19,6 +19,7 @@ from streams.replaying import at_speed, send_clicks
 from streams.shoppers import GeneratedClick, Habits, drifting, generate_clicks, generate_columns
 
 FILE_CLICKS = 100_000
+FILE_ENDINGS = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet")
 FILE_START = "2026-01-01"
 
 
@@ -64,6 +65,8 @@ def command(
         raise typer.BadParameter(f"--minutes is {minutes}, it must be above 0")
     if start is not None and out is None:
         raise typer.BadParameter("--start goes with --out: into Kafka clicks happen now")
+    if out is not None and not out.name.endswith(FILE_ENDINGS):
+        raise typer.BadParameter(f"--out is {out}, it must end in one of {', '.join(FILE_ENDINGS)}")
     pace = rate or 20.0
     if minutes is not None and (rate == 0 or out is not None):
         n_in_time = max(1, round(minutes * 60 * pace))

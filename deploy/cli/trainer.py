@@ -96,6 +96,9 @@ def command(
     )
     if output.json and not once:
         raise typer.BadParameter("--json goes with --once: it prints one object, at the end")
+    for path in history or ():
+        if not path.exists():
+            raise NextclickError(f"--history is {path}: no such file")
     n_threads = be_considerate()
     with stop_on_signals() as stop:
         plan = _plan(settings, tuple(history or ()), click_files, force)

@@ -34,6 +34,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["generate", "--rate", "0"], 2, "--rate 0 needs --clicks or --minutes"),
         (["generate", "--minutes", "0"], 2, "--minutes is 0.0"),
         (["generate", "--start", "now"], 2, "--start goes with --out"),
+        (["generate", "--out", "x.xlsx"], 2, "--out is x.xlsx, it must end in one of .tsv"),
+        (["trainer", "--once", "--history", "absent.csv"], 1, "absent.csv: no such file"),
         (["trainer", "--once", "--every", "1h"], 2, "--once or --every and --refresh-every, not both"),
         (["trainer", "--every", "often"], 2, "--every is 'often'"),
         (["trainer", "--json"], 2, "--json goes with --once"),
