@@ -3,6 +3,7 @@
 import gc
 import os
 import secrets
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,7 +45,14 @@ class FreshTopics:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Allow what kafka-python 3.0.12 does: it leaves the sockets of failed connections to the collector."""
+    """Let children hear Ctrl-C, and allow what kafka-python 3.0.12 does.
+
+    A shell starts what it puts in the background (``pytest &``) with SIGINT ignored, and a process that was
+    started so hands that on: the commands under test would never hear the SIGINT they are sent.
+    kafka-python leaves the sockets of failed connections to the collector.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("filterwarnings", r"ignore:unclosed <(ssl\.SSLS|socket\.s)ocket:ResourceWarning")
 
 
