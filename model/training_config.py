@@ -81,9 +81,11 @@ class RefreshConfig:
     def within(self, n_newest: int, n_older: int) -> tuple[int, float]:
         """Passes and share of the older clicks that `most_clicks` leaves room for.
 
-        Passes are given up first, down to one, and then older clicks, down to none. Both arguments are
-        clicks to foretell, the second of the older sessions that would be rehearsed.
+        Passes are given up first, down to two, then older clicks, down to none, and then the second pass.
+        Both arguments are clicks to foretell, the second of the older sessions that would be rehearsed.
         """
-        n_passes = min(self.n_passes, max(self.most_clicks // max(n_newest + n_older, 1), 1))
+        n_passes = min(self.n_passes, max(self.most_clicks // max(n_newest + n_older, 1), 2))
+        if n_passes * n_newest > self.most_clicks:
+            n_passes = 1
         room = max(self.most_clicks // n_passes - n_newest, 0)
         return n_passes, min(room / n_older, 1.0) if n_older else 0.0

@@ -12,8 +12,9 @@ from model.training import Progress, RefreshConfig, TrainingConfig, continue_tra
         (100, 200, 4, 1.0),  # 1,200 of 2,000
         (200, 300, 4, 1.0),  # exactly as many as allowed
         (200, 400, 3, 1.0),  # passes are given up first
-        (800, 1_200, 1, 1.0),
-        (800, 2_400, 1, 0.5),  # then older clicks
+        (400, 1_200, 2, 0.5),  # then older clicks
+        (1_000, 1_000, 2, 0.0),
+        (1_200, 1_200, 1, 2 / 3),  # then the second pass
         (5_000, 10_000, 1, 0.0),  # the newest are learnt in any case
         (100, 0, 4, 0.0),
         (0, 0, 4, 0.0),
@@ -25,7 +26,9 @@ def test_many_clicks_are_gone_through_less_often(
     assert RefreshConfig(most_clicks=2_000).within(n_newest, n_older) == (passes, share)
 
 
-@pytest.mark.parametrize(("most_clicks", "expected"), [(10_000, 4 * 300), (600, 2 * 300), (200, 200)])
+@pytest.mark.parametrize(
+    ("most_clicks", "expected"), [(10_000, 4 * 300), (600, 2 * 300), (400, 2 * 200), (150, 150)]
+)
 def test_a_refresh_goes_through_so_many_clicks(most_clicks: int, expected: int) -> None:
     older, newest = (Sequences.from_lists([[n % 7, (n + 1) % 7] for n in range(size)]) for size in (500, 100))
     config = TrainingConfig(n_epochs=1)
