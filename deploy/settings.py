@@ -185,8 +185,8 @@ class Settings(BaseSettings):
     )
     production_action: Literal["rollback", "none"] = _serving(
         "rollback",
-        "What follows where the live quality of a new production snapshot falls clearly below the one"
-        " before: back to that one, pinned, or nothing.",
+        "What follows where the live quality of a new production snapshot falls by over half within"
+        " minutes: back to the one before, or nothing.",
     )
 
     window_days: float = _training(7, "Clicks that arrived in this many last days are trained on.", gt=0)

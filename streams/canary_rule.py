@@ -1,9 +1,9 @@
 """What live quality says of a snapshot: worse, not worse, or nothing yet.
 
 Two comparisons. A canary and production answer at the same time, sessions drawn by a hash: a fair
-experiment. A snapshot that has replaced another is compared with what that one came to in the hour before:
-hours differ by more than snapshots, so only a clear fall counts, beyond all doubt and only soon after the
-replacement.
+experiment. A snapshot that has replaced another is compared with what that one came to in the minutes
+before: fashions, campaigns and nights move the figures of every snapshot, so only a collapse in the minutes
+after the replacement is held against it.
 
 Both figures, hit rate and MRR, are looked at after every few seconds, by the test that allows it
 (`streams/sequential_test.py`); each may err with half of the probability.
@@ -50,8 +50,9 @@ class Rule:
     margin: float = 0.1
 
 
-AFTER_REPLACEMENT: Final = Rule(alpha=0.001, min_clicks=500, tolerated=0.2)
-"""Of a snapshot against the one before it: a fifth of the figures must be missing, beyond doubt."""
+AFTER_REPLACEMENT: Final = Rule(alpha=0.001, min_clicks=200, tolerated=0.5)
+"""Of a snapshot against the one before it: half of a figure must be missing, beyond doubt. A broken model
+misses more than that, a drift does not take half within minutes."""
 
 
 @dataclass(frozen=True, slots=True)

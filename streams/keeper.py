@@ -18,7 +18,7 @@ from streams.announcements import CANARY, PRODUCTION, Announcement, announce, re
 from streams.canary_rule import AFTER_REPLACEMENT, Judgement, Rule, Standing, judge
 from streams.kafka import KafkaConnection
 from streams.live_figures import Comparison, LiveFigures
-from streams.manifest import Manifest
+from streams.manifest import Manifest, SnapshotError
 from streams.snapshot_store import list_snapshots, manifest_sha256, snapshot_location
 from streams.topics import TopicNames
 
@@ -53,8 +53,7 @@ class Decision(NamedTuple):
     def __str__(self) -> str:
         if self.announcement is None:
             return f"the canary is given back: {self.reason}"
-        pinned = ", pinned" if self.announcement.pinned else ""
-        return f"{self.announcement.version} is announced as {self.alias}{pinned}: {self.reason}"
+        return f"{self.announcement.version} is announced as {self.alias}: {self.reason}"
 
 
 def judge_all(comparisons: Mapping[str, Comparison], rules: KeeperRules) -> dict[str, Judgement]:
@@ -95,6 +94,19 @@ def rollback_target(current: Announcement, manifests: Iterable[Manifest]) -> tup
     return target, older_still[-1] if older_still else None
 
 
+def _return_from(current: Announcement, now_ms: int) -> Announcement | None:
+    """What puts the snapshot before in its place, None where there is none.
+
+    It is not pinned: trainers go on from it, for a shop that has changed is not to be left with an old one.
+    And it names no previous one, so that it is not judged: a fall of the whole shop would lead back and back.
+    """
+    target = rollback_target(current, list_snapshots(current.folder))
+    if target is None:
+        return None
+    location = snapshot_location(current.folder, target[0])
+    return Announcement(target[0], location, manifest_sha256(location), announced_ms=now_ms)
+
+
 class Keeper:
     """Looks at the live figures now and then, and announces what follows; not for several threads."""
 
@@ -105,6 +117,7 @@ class Keeper:
         self._topics = topics
         self._figures = figures
         self._rules = rules
+        self._stuck_at: str | None = None  # a version that nothing can be put in the place of, told once
 
     def look(self, now_ms: int) -> list[Decision]:
         """Read what is new, decide, announce; gives what was announced."""
@@ -138,20 +151,16 @@ class Keeper:
         return []
 
     def _roll_back(self, current: Announcement, judgement: Judgement, now_ms: int) -> list[Decision]:
-        target = rollback_target(current, list_snapshots(current.folder))
-        if target is None:
-            _log.error("%s is %s; there is no snapshot before it to return to", current.version, judgement)
+        try:
+            announcement = _return_from(current, now_ms)
+            obstacle = "there is none before it to return to"
+        except (SnapshotError, OSError) as error:
+            announcement, obstacle = None, str(error)
+        if announcement is None:
+            if self._stuck_at != current.version:
+                _log.error("%s is %s before it, and stays: %s", current.version, judgement, obstacle)
+            self._stuck_at = current.version
             return []
-        version, previous = target
-        location = snapshot_location(current.folder, version)
-        announcement = Announcement(
-            version,
-            location,
-            manifest_sha256(location),
-            previous=previous,
-            pinned=True,
-            announced_ms=now_ms,
-        )
         reason = f"{current.version} is {judgement} before it"
         return [Decision(PRODUCTION, announcement, reason)]
 

@@ -16,10 +16,10 @@ from streams.quality import Figures, QualityRecord, decode_quality
 from streams.topics import TopicNames
 
 MINUTE_MS: Final = 60_000
-BEFORE_MS: Final = 60 * MINUTE_MS
-"""So long before a replacement what is replaced is measured."""
-AFTER_MS: Final = 60 * MINUTE_MS
-"""So long after it the replacement is watched."""
+BEFORE_MS: Final = 10 * MINUTE_MS
+"""So long before a replacement what is replaced is measured: a drift until then lowers both figures."""
+AFTER_MS: Final = 10 * MINUTE_MS
+"""So long after it the replacement is watched: what falls later has drifted, the one before it has, too."""
 LATE_MS: Final = MINUTE_MS
 """Windows of what was replaced may end so much after the announcement: workers swap when they have loaded."""
 PATIENCE_S: Final = 20.0
@@ -65,7 +65,7 @@ def comparisons_of(
     """Give what is to be compared, by the alias of what is judged.
 
     A canary that is production's version already is compared with nothing, nor is a production snapshot that
-    somebody pinned, that replaced none, or that has served for an hour.
+    somebody pinned, that replaced none, or that has served for ten minutes.
     """
     found: dict[str, Comparison] = {}
     production, canary = announced.get(PRODUCTION), announced.get(CANARY)

@@ -1,11 +1,12 @@
 """What live quality says: worse, not worse, or nothing yet; and what follows from it."""
 
+import numpy as np
 import pytest
 
 from streams.announcements import CANARY, PRODUCTION, Announcement
 from streams.canary_rule import AFTER_REPLACEMENT, Rule, Standing, judge
 from streams.keeper import CanaryAction, Decision, decide_canary, rollback_target
-from streams.live_figures import AFTER_MS, BEFORE_MS, Comparison, comparisons_of
+from streams.live_figures import AFTER_MS, BEFORE_MS, MINUTE_MS, Comparison, comparisons_of
 from streams.manifest import Manifest, Provenance, Verdict
 from streams.quality import Figures, QualityRecord
 from streams.sequential_test import Sums
@@ -42,9 +43,34 @@ def test_how_a_canary_stands(canary: Figures, production: Figures, standing: Sta
 
 def test_a_replacement_must_fall_clearly() -> None:
     before = figures(20_000, 0.5)
-    stands = [judge(figures(2_000, rate), before, AFTER_REPLACEMENT).standing for rate in (0.45, 0.4, 0.2)]
+    stands = [judge(figures(2_000, rate), before, AFTER_REPLACEMENT).standing for rate in (0.45, 0.3, 0.1)]
     assert stands == [Standing.UNDECIDED, Standing.UNDECIDED, Standing.WORSE]
-    assert judge(figures(499, 0.0), before, AFTER_REPLACEMENT).standing is Standing.TOO_FEW
+    assert judge(figures(199, 0.0), before, AFTER_REPLACEMENT).standing is Standing.TOO_FEW
+
+
+def shown(rng: np.random.Generator, clicks: int, hit_rate: float) -> Figures:
+    hits = int(rng.binomial(clicks, hit_rate))
+    return figures(clicks, hits / clicks)
+
+
+@pytest.mark.parametrize("hit_rate", [0.5, 0.35])
+def test_a_broken_replacement_is_seen_within_a_minute(hit_rate: float) -> None:
+    rng = np.random.default_rng(1)
+    before, after = shown(rng, 9_000, hit_rate), Figures()
+    for _ in range(0, 60, 5):  # ten clicks a second, of a model that knows nothing
+        after += shown(rng, 50, 0.01)
+    assert judge(after, before, AFTER_REPLACEMENT).standing is Standing.WORSE
+
+
+def test_a_drift_of_the_whole_shop_is_held_against_no_replacement() -> None:
+    """Two thirds of the hits go in an hour, whatever serves; each refresh replaces one that did better."""
+    rng = np.random.default_rng(1)
+    minutes = [shown(rng, 1_000, 0.6 * 0.98**minute) for minute in range(60)]
+    span = AFTER_MS // MINUTE_MS
+    for swap in range(5, 60, 5):
+        before = sum(minutes[max(0, swap - BEFORE_MS // MINUTE_MS) : swap], Figures())
+        looks = [sum(minutes[swap:end], Figures()) for end in range(swap + 1, min(60, swap + span) + 1)]
+        assert {judge(look, before, AFTER_REPLACEMENT).standing for look in looks} == {Standing.UNDECIDED}
 
 
 def announcement(

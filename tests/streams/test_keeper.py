@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -119,22 +120,41 @@ def test_a_good_canary_is_promoted_where_that_is_asked_for(
     figures.close()
 
 
-def test_a_production_that_falls_clearly_is_rolled_back_and_pinned(
+def test_a_production_that_collapses_is_rolled_back_once_and_trainers_go_on(
     topics: FreshTopics, figures: LiveFigures, published: list[Snapshot]
 ) -> None:
-    first, old, new = published
+    _, old, new = published
     keeper = keeper_of(topics, figures, CanaryAction.ROLLBACK)
     say(topics, PRODUCTION, new, before=old, ago_ms=120_000)
     tell(topics, old, 9_000, 100, ago_ms=BEFORE_MS + 600_000)  # too long ago
     tell(topics, old, 9_000, 4_500, ago_ms=300_000)
-    tell(topics, new, 600, 240, ago_ms=60_000)  # a fifth less: that may be the hour
+    tell(topics, new, 600, 180, ago_ms=60_000)  # two fifths less: that may be the shop
     assert keeper.look(now_ms()) == []
-    tell(topics, new, 600, 0)
+    tell(topics, new, 1_800, 0)
     (decision,) = keeper.look(now_ms())
-    assert "hit rate 0.200" in str(decision)
-    assert announced(topics) == {PRODUCTION: f"{old.version} pinned"}
-    assert read_current(topics.connection, topics.names.snapshots)[PRODUCTION].previous == first.version
-    assert keeper.look(now_ms()) == []  # pinned: it stays
+    assert "hit rate 0.075" in str(decision)
+    assert announced(topics) == {PRODUCTION: old.version}  # a trainer's next one may follow
+    tell(topics, old, 5_000, 0)  # it is no better: the shop has changed, and going further back is no help
+    assert keeper.look(now_ms()) == []
+    assert announced(topics) == {PRODUCTION: old.version}
+    figures.close()
+
+
+def test_a_collapse_with_nothing_to_return_to_is_told_once(
+    topics: FreshTopics,
+    figures: LiveFigures,
+    published: list[Snapshot],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    only = save_snapshot(str(tmp_path), *tiny_parts(3), Provenance(), created_ms=1_700_000_300_000)
+    say(topics, PRODUCTION, only, before=published[0], ago_ms=60_000)
+    tell(topics, published[0], 9_000, 4_500, ago_ms=120_000)
+    tell(topics, only, 1_000, 0)
+    keeper = keeper_of(topics, figures, CanaryAction.ROLLBACK)
+    assert keeper.look(now_ms()) == keeper.look(now_ms()) == []
+    assert caplog.text.count("and stays: there is none before it to return to") == 1
+    assert announced(topics) == {PRODUCTION: only.version}
     figures.close()
 
 
