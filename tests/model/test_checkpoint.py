@@ -38,10 +38,20 @@ def test_refuses_a_truncated_file(path: Path, kept: int) -> None:
         load_encoder(path)
 
 
-def test_refuses_weights_that_are_not_finite(path: Path) -> None:
+def test_takes_weights_whose_sum_is_beyond_all_numbers(path: Path) -> None:
     encoder = SessionEncoder(CONFIG, 9)
     with torch.no_grad():
-        encoder.items[3, 1] = float("nan")
+        encoder.items[3, :] = 3e38
+    save_encoder(encoder, path)
+    assert torch.equal(load_encoder(path).items, encoder.items)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_refuses_weights_that_are_not_finite(path: Path, wrong: float) -> None:
+    encoder = SessionEncoder(CONFIG, 9)
+    with torch.no_grad():
+        encoder.items[3, 1] = wrong
+        encoder.items[4, 1] = -wrong
     save_encoder(encoder, path)
     with pytest.raises(CheckpointError, match="items holds NaN"):
         load_encoder(path)

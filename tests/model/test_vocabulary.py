@@ -73,6 +73,16 @@ def test_pieces_come_together(at_once: int, tmp_path: Path, monkeypatch: pytest.
     assert stored.rows(["pot", "cup", "tea"]).tolist() == [2, 1, 0]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_goes_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.vocabulary.ITEMS_AT_ONCE", at_once)
+    vocabulary = Vocabulary.from_clicks(CLICKS)
+    handed_out, rows, item_ids = vocabulary.item_ids, vocabulary._rows, vocabulary._item_ids
+    del vocabulary
+    assert (rows, item_ids) == ({}, [])
+    assert handed_out == ("tea", "cup", "pot")
+
+
 def test_counts_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         Vocabulary.from_clicks(CLICKS).counts[0] = 9
