@@ -211,10 +211,15 @@ def _wait_for_snapshot(serving: Serving, alias: str) -> bool:
 
 
 class _Runner(faust.Worker):  # type: ignore[misc]
-    """Faust's runner, which waits for a broker for ever, with an end to its patience once it is to stop."""
+    """Faust's runner, which waits for a broker for ever, with an end to its patience once it is to stop.
+
+    And without its two seconds of sleep at every end: one for tasks that have not ended, as the heartbeat
+    never does, and one for what it then cancels.
+    """
 
     stop_within_s: float
     end: Callable[[int], None]
+    heartbeat: asyncio.Task[None]
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if not self._signal_stop_time:
@@ -230,6 +235,14 @@ class _Runner(faust.Worker):  # type: ignore[misc]
             self.stop_within_s,
         )
         self.end(EXIT_STUCK)
+
+    def _gather_all(self) -> None:
+        self.heartbeat.cancel()
+        super()._gather_all()
+
+    async def _sentinel_task(self) -> None:
+        if cancelled := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(cancelled, timeout=1.0)
 
 
 class _Process:
@@ -263,6 +276,7 @@ class _Process:
         runner = _Runner(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
         runner.stop_within_s = self._config.stop_wait_s + STOP_MARGIN_S
         runner.end = self._end
+        runner.heartbeat = self._beating
         runner.spinner = None
         try:
             runner.execute_from_commandline()

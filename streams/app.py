@@ -6,6 +6,7 @@ import faust
 
 from streams.intake import BatchTransport
 from streams.kafka import KafkaConnection
+from streams.table import PromptTables
 from streams.worker_config import WorkerConfig
 
 
@@ -55,6 +56,7 @@ def build_app(config: WorkerConfig, worker: Any) -> WorkerApp:
         agent_supervisor="mode.CrashingSupervisor",
         store="rocksdb://",
         datadir=config.folder / "faust",
+        TableManager=PromptTables,
         table_standby_replicas=0,
         topic_allow_declare=False,  # topics are made and checked by nextclick topics
         topic_disable_leader=True,

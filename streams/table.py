@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import faust
 from faust.exceptions import ConsistencyError
+from faust.tables.manager import TableManager
 from faust.tables.table import Table
 from rocksdict import WriteBatch
 
@@ -66,6 +67,18 @@ def explain(error: BaseException | None) -> StoreError | None:
             " mend the disk, then start the worker again"
         )
     return None
+
+
+class PromptTables(TableManager):  # type: ignore[misc]
+    """Faust's tables, without the second that it waits at every start for tables to be declared meanwhile.
+
+    Ours is declared before the app starts.
+    """
+
+    async def on_start(self) -> None:
+        """Begin at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class _BatchTable(Table):  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""What table.py, intake.py and worker.py touch inside Faust: this fails when a new Faust changes it.
+"""What table.py, intake.py, worker.py and the worker's process touch inside Faust: fails when that changes.
 
-Read those three modules against Faust's sources before you change an expectation here.
+Read those modules against Faust's sources before you change an expectation here.
 """
 
 import asyncio
@@ -56,6 +56,8 @@ def test_the_version_that_was_read() -> None:
         (driver.Consumer, "seek_wait", ["self", "partitions"]),
         (Consumer, "on_partitions_revoked", ["self", "revoked"]),
         (Consumer, "getmany", ["self", "timeout"]),
+        (TableManager, "on_start", ["self"]),
+        (TableManager, "_update_channels", ["self"]),
         (Table, "on_changelog_event", ["self", "event"]),
         (Table, "apply_changelog_batch", ["self", "batch"]),
         (Table, "crash", ["self", "reason"]),
@@ -63,6 +65,7 @@ def test_the_version_that_was_read() -> None:
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
         (driver.Consumer, "highwater", ["self", "tp"]),
         (driver.Consumer, "assignment", ["self"]),
+        (faust.Worker, "_gather_all", ["self"]),
     ],
 )
 def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
@@ -83,6 +86,14 @@ def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
         (Consumer._drain_messages, "offset = message.offset"),
         (Consumer._drain_messages, "await self._add_gap("),
         (Recovery._resume_streams, "self.completed.set()"),
+        # A start is the wait that is left out, and what PromptTables does.
+        (TableManager.on_start, "await self.sleep(1.0)"),
+        # An end waits in two places: for tasks that do not end, and for those that are cancelled.
+        (faust.Worker._shutdown_loop, "self._gather_all()"),
+        (faust.Worker._shutdown_loop, "self._sentinel_task()"),
+        (faust.Worker._sentinel_task, "await asyncio.sleep(1.0)"),
+        (TableManager.on_start, "await self._update_channels()"),
+        (TableManager.on_start, "await self.recovery.start()"),
         # The consumer's own wait for a fetch is read only when it starts.
         (AIOKafkaConsumer.start, "fetch_max_wait_ms=self._fetch_max_wait_ms"),
     ],
