@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -221,23 +223,55 @@ def accepts(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_the_command_takes_kafka_with_it(kafka: LocalKafka, tmp_path: Path, how: signal.Signals) -> None:
+ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+
+
+class Command(NamedTuple):
+    """``nextclick broker`` in a process of its own."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def commands(
+    kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[signal.Signals, Command]]:
+    """One to end in each way; they start together."""
+    started = {how: start_command(tmp_path_factory.mktemp("broker")) for how in ENDINGS}
+    killers = [threading.Timer(120, one.process.kill) for one in started.values()]
+    for killer in killers:
+        killer.start()
+    yield started
+    for killer, (_, process) in zip(killers, started.values(), strict=True):
+        killer.cancel()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def start_command(home: Path) -> Command:
     port = free_port()
     command = [sys.executable, "-m", "deploy.cli.main", "broker", "--port", str(port)]
     process = subprocess.Popen(
-        [*command, "--home", str(tmp_path)],
+        [*command, "--home", str(home)],
         env=os.environ | {"JAVA_TOOL_OPTIONS": " ".join(QUICK_START)},
         stdout=subprocess.PIPE,
         text=True,
     )
-    killer = threading.Timer(120, process.kill)
-    killer.start()
+    return Command(port, process)
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_the_command_takes_kafka_with_it(
+    commands: dict[signal.Signals, Command], how: signal.Signals
+) -> None:
+    port, process = commands[how]
     assert process.stdout is not None
     line = process.stdout.readline()
     process.send_signal(how)
     process.communicate()
-    killer.cancel()
     assert line.startswith(f"Kafka 4.1.0 is ready at 127.0.0.1:{port} ")
     assert process.returncode == (-signal.SIGKILL if how is signal.SIGKILL else 0)
     deadline = time.monotonic() + 20

@@ -134,4 +134,4 @@ def test_a_wrong_login_says_what_to_check(
 ) -> None:
     connection = wrong(kafka)
     with pytest.raises(BrokerUnreachable, match=rf"{connection.bootstrap_servers}.*{reason}"):
-        check_reachable(connection, timeout_ms=3_000)
+        check_reachable(connection, timeout_ms=2_000)
