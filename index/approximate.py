@@ -86,11 +86,12 @@ class CodeIndex(ApproximateIndex):
 
     A pair of coordinates becomes one of 16 points, so that a register holds all that a query makes of them
     (André et al., VLDB 2015; in FAISS: PQ FastScan). Built at once; a search's time grows with the catalogue.
-    The breadth is how many times k items are scored again.
+    The breadth is how many times k items are scored again; it takes many of items that were hardly trained
+    on, whose vectors are all but random.
     """
 
     kind = "codes"
-    BREADTHS = (2, 3, 4, 6, 8, 12, 16, 32)
+    BREADTHS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256)
 
     @classmethod
     def build(cls, vectors: Float32Array) -> Self:
