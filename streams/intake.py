@@ -7,7 +7,7 @@ commit timer stay Faust's.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -22,12 +22,17 @@ were still in hand when it was sent: these wait for its end: with Faust's 1,500 
 
 
 class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
-    """The records that one fetch brought for one partition, oldest first; its offset is the last one's.
+    """What one fetch brought: clicks of all its partitions, or of the changelog those of one.
 
-    Of clicks or of the changelog: a recovery goes by fetched batches, too.
+    To Faust it is a message of one of the partitions, with the offset of that partition's last record.
     """
 
-    records: list[Any]  # aiokafka's ConsumerRecord
+    parts: Mapping[TP, list[Any]]  # aiokafka's ConsumerRecord, by partition oldest first
+
+    @property
+    def records(self) -> list[Any]:
+        """Those of its own partition."""
+        return self.parts[self.tp]
 
 
 class OpenPartitions:
@@ -117,14 +122,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             await self.seek_wait(beginnings)
         return committed
 
-    async def is_complete(self, batch: FetchedBatch) -> bool:
-        """Tell whether nothing was lost before this batch; if something was, have it fetched again.
+    async def is_complete(self, tp: TP, records: Sequence[Any]) -> bool:
+        """Tell whether nothing was lost before these clicks; if something was, have it fetched again.
 
         Asked of what reaches the agent: the first batch after a return to the committed offsets begins there,
         whatever happened on the way from the fetch. Offsets without a record (markers of transactions, what
         retention took) look like a loss, until they look the same a second time.
         """
-        tp, first = batch.tp, batch.records[0].offset
+        first = records[0].offset
         back = self._returns.get(tp)
         if back is not None and first > back.offset and first != back.seen:
             back.seen = first
@@ -165,19 +170,23 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 self.log.warning("cannot return to the committed offsets: %s", error)
             return
         generation = self.app.consumer_generation_id
+        clicks: dict[TP, list[Any]] = {}
         for tp, records in fetched.items():
-            if not self.flow_active or generation != self.app.consumer_generation_id:
-                return
             if not records:
                 continue
             if not self._is_changelog_tp(tp):
-                # Faust drops what lies below the last offset it saw, also what a seek brings again on purpose
-                # and a cleared queue has lost; the sessions' own offsets tell replays without that.
-                self._read_offset[tp] = None
-            yield tp, self._to_batch(tp, records)
+                clicks[tp] = records
+            elif self.flow_active and generation == self.app.consumer_generation_id:
+                yield tp, self._to_batch(tp, {tp: records})
+        if clicks and self.flow_active and generation == self.app.consumer_generation_id:
+            tp = next(iter(clicks))
+            # Faust drops what lies below the last offset it saw, also what a seek brings again on purpose
+            # and a cleared queue has lost; the sessions' own offsets tell replays without that.
+            self._read_offset[tp] = None
+            yield tp, self._to_batch(tp, clicks)
 
-    def _to_batch(self, tp: TP, records: list[Any]) -> FetchedBatch:
-        last = records[-1]
+    def _to_batch(self, tp: TP, parts: Mapping[TP, list[Any]]) -> FetchedBatch:
+        last = parts[tp][-1]
         batch = FetchedBatch(
             last.topic,
             last.partition,
@@ -191,7 +200,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-        batch.records = records
+        batch.parts = parts
         return batch
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -167,10 +167,11 @@ class Worker:
         while True:
             # Of another generation: its partitions' new owner reads it again.
             if batch.generation_id == generation:
-                if await self.app.consumer.is_complete(batch):
-                    records += batch.records
-                else:
-                    self._tell_fetched_again(batch.partition)
+                for tp, part in batch.parts.items():
+                    if await self.app.consumer.is_complete(tp, part):
+                        records += part
+                    else:
+                        self._tell_fetched_again(tp.partition)
             if len(records) >= self._config.max_batch or queue.empty():
                 return records, generation
             batch = queue.get_nowait().message

@@ -1,6 +1,5 @@
 """``nextclick`` with a fault built in: the first fetch after each return to committed offsets is lost."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from faust.types import TP
@@ -18,13 +17,12 @@ class Forgetful(BatchConsumer):
         await super().perform_seek()
         self._forgets |= {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        async for tp, batch in super().getmany(timeout):
-            if tp in self._forgets:
-                self._forgets.discard(tp)
-                print(f"forgot {len(batch.records)} clicks of {tp}", flush=True)
-            else:
-                yield tp, batch
+    async def _wait_next_records(self, timeout: float) -> Any:
+        fetched, active = await super()._wait_next_records(timeout)
+        for tp in self._forgets & (fetched or {}).keys():
+            self._forgets.discard(tp)
+            print(f"forgot {len(fetched.pop(tp))} clicks of {tp}", flush=True)
+        return fetched, active
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def fetched_event(table: SessionTable, partition: int, *records: Written) -> Any
     tp = TP(table.changelog_topic, partition)
     last = records[-1].offset
     batch = FetchedBatch(tp.topic, partition, last, 0.0, 0, (), b"", b"", None, tp=tp)
-    batch.records = list(records)
+    batch.parts = {tp: list(records)}
     return SimpleNamespace(message=batch)
 
 
@@ -325,10 +325,8 @@ def test_a_batch_that_does_not_begin_where_reading_began_is_fetched_again(
 ) -> None:
     sought: list[Mapping[TP, int]] = []
 
-    def batch(tp: TP, *offsets: int) -> FetchedBatch:
-        fetched = FetchedBatch(tp.topic, tp.partition, offsets[-1], 0.0, 0, (), b"", b"", None, tp=tp)
-        fetched.records = [Written(offset, b"k", b"v") for offset in offsets]
-        return fetched
+    def part(tp: TP, *offsets: int) -> tuple[TP, list[Written]]:
+        return tp, [Written(offset, b"k", b"v") for offset in offsets]
 
     class Thread:
         async def seek_to_committed(self) -> dict[TP, int | None]:
@@ -342,15 +340,15 @@ def test_a_batch_that_does_not_begin_where_reading_began_is_fetched_again(
         consumer._thread.thread_loop.close()
         consumer._thread = Thread()
         await consumer.perform_seek()
-        assert await consumer.is_complete(batch(TP("clicks", 1), 30))  # nothing was committed
-        assert not await consumer.is_complete(batch(TOPIC, 9, 10))  # 7 and 8 were lost
-        assert not await consumer.is_complete(batch(TOPIC, 11))  # what was queued behind
+        assert await consumer.is_complete(*part(TP("clicks", 1), 30))  # nothing was committed
+        assert not await consumer.is_complete(*part(TOPIC, 9, 10))  # 7 and 8 were lost
+        assert not await consumer.is_complete(*part(TOPIC, 11))  # what was queued behind
         assert sought == [{TOPIC: 7}] * 2
-        assert await consumer.is_complete(batch(TOPIC, 7, 8, 9))
-        assert await consumer.is_complete(batch(TOPIC, 12))  # offsets without records, later on
+        assert await consumer.is_complete(*part(TOPIC, 7, 8, 9))
+        assert await consumer.is_complete(*part(TOPIC, 12))  # offsets without records, later on
         await consumer.perform_seek()
-        assert not await consumer.is_complete(batch(TOPIC, 9))
-        assert await consumer.is_complete(batch(TOPIC, 9))  # so there is nothing at 7 and 8
+        assert not await consumer.is_complete(*part(TOPIC, 9))
+        assert await consumer.is_complete(*part(TOPIC, 9))  # so there is nothing at 7 and 8
         assert len(sought) == 3
         monkeypatch.setattr(Committing, "highwater", lambda _, tp: 9)
         await consumer.perform_seek()
