@@ -42,7 +42,7 @@ class ArchiveWriter:
         before_write: Callable[[], None] = lambda: None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        """``newest`` is the last file of each partition; ``before_write`` may refuse by raising."""
+        """``newest`` is the file that a partition goes on after; ``before_write`` may refuse by raising."""
         self.n_clicks = 0
         self.n_rejected = 0
         self.n_files = 0

@@ -43,25 +43,27 @@ def archive_clicks(
 
     Two at once do no harm: both write the same records, and readers take each offset once. Raises
     ``TopicError``, ``ClickLogError``, ``BrokerUnreachable``, and ``ArchiveError`` where files cannot be
-    written or the topic is made anew meanwhile.
+    written or the topic is made anew meanwhile. Where files are missing in between, because they were
+    damaged and removed, it goes on before them if the topic still has what stood there.
     """
     stop = stop or threading.Event()
     state = require_topics(connection, topic)[topic]
     require_append_time(connection, topic)
     topic_id = str(state.topic_id)
     reader = ArchiveReader(store)
-    newest, begun = reader.newest(topic_id), topic_id in reader.topic_ids()
-    writer = ArchiveWriter(store, topic_id, newest, before_write=lambda: _check_same(connection, state))
+    begun = topic_id in reader.topic_ids()
     gaps: list[Gap] = []
     with open_log(connection) as consumer:
         partitions = [TopicPartition(topic, number) for number in range(state.n_partitions)]
         ends = consumer.end_offsets(partitions)
         starts = consumer.beginning_offsets(partitions)
+        last = reader.last_before_gaps(topic_id, {one.partition: start for one, start in starts.items()})
+        writer = ArchiveWriter(store, topic_id, last, before_write=lambda: _check_same(connection, state))
         offsets = {}
         for partition in partitions:
             number = partition.partition
             # Without a file yet: in an archive that has begun nothing arrived here before, so from the first.
-            expected = newest[number].end if number in newest else 0 if begun else starts[partition]
+            expected = last[number].end if number in last else 0 if begun else starts[partition]
             writer.begin_at(number, expected)
             gaps += _skip_deleted(writer, number, starts[partition])
             offsets[number] = (writer.end(number), ends[partition])

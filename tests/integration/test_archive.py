@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from streams.archive import DAY_MS, SCHEMA, ArchivedFile, Gap, by_partition
+from streams.archive import DAY_MS, SCHEMA, ArchivedFile, ArchiveError, Gap, by_partition
 from streams.archive_compaction import compact
 from streams.archive_reading import ArchiveReader, read_archive
 from streams.archive_store import ArchiveStore
@@ -121,6 +121,28 @@ def test_the_topic_goes_on_where_the_archive_ends(topics: FreshTopics, tmp_path:
     assert second.gaps == (Gap(0, begun, end),)
     assert read_window(connection, topic, 0, archive=str(tmp_path)).n_missing == end - begun
     assert len(read_archive(str(tmp_path), topic)) == 200 - (end - begun)
+
+
+def test_what_was_damaged_and_removed_is_archived_again(topics: FreshTopics, tmp_path: Path) -> None:
+    store = ArchiveStore(str(tmp_path), topics.names.clicks)
+    connection, topic = topics.connection, topics.names.clicks
+    for first in (0, 100, 200):
+        clicks = [(b"s", click_value("s", f"i{n}")) for n in range(first, first + 100)]
+        produce(connection.bootstrap_servers, topic, clicks)
+        archive_clicks(connection, topic, store)
+    before = rows_of(store)
+    assert len(before) == 300
+    damaged = store.files()[1]
+    path = tmp_path / topic / damaged.path
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ArchiveError, match=f"{path} cannot be read"):
+        read_window(connection, topic, 0, archive=str(tmp_path))
+    path.unlink()
+    assert len(read_window(connection, topic, 0, archive=str(tmp_path)).clicks) == 200
+    again = archive_clicks(connection, topic, store)
+    assert (again.n_clicks, again.gaps) == (200, ())
+    assert rows_of(store) == before
+    assert archive_clicks(connection, topic, store).n_files == 0
 
 
 def test_a_topic_made_anew_is_archived_beside_the_one_before(topics: FreshTopics, tmp_path: Path) -> None:
