@@ -64,20 +64,20 @@ def _yoochoose64(folder: Path, newest: float = 1.0) -> ClickColumns:
 
 
 def _drift(folder: Path) -> ClickColumns:
-    """A shop that is another after six hours, in what is popular and what follows."""
-    n_clicks, clicks_per_s = 60_000, 2.0
+    """Five hours and a half of a shop that is another after six, in what is popular and what follows."""
+    n_clicks, clicks_per_s = 40_000, 2.0
     habits = drifting(Habits(n_new_items=50, launch_every_ms=300_000), 6 * 3_600_000)
-    return generate_columns(SEED, n_clicks, n_items=1_000, clicks_per_s=clicks_per_s, habits=habits)
+    return generate_columns(SEED, n_clicks, n_items=500, clicks_per_s=clicks_per_s, habits=habits)
 
 
 CASES: Final[Mapping[str, Case]] = {
     "shoppers, a drift": Case(_drift, 0.6, 10),
-    "yoochoose64, newest quarter": Case(partial(_yoochoose64, newest=0.25), 0.7, 10),
+    "yoochoose64, newest eighth": Case(partial(_yoochoose64, newest=0.125), 0.7, 10),
     "yoochoose64": Case(_yoochoose64, 0.7, 10),
     "yoochoose64, 100,000 new clicks": Case(_yoochoose64, 0.6, 2),
 }
 """By name. The last is one large refresh; in the others each is of some thousand clicks."""
-USUAL: Final = ("shoppers, a drift", "yoochoose64, newest quarter", "yoochoose64, 100,000 new clicks")
+USUAL: Final = ("shoppers, a drift", "yoochoose64, newest eighth", "yoochoose64, 100,000 new clicks")
 
 
 @dataclass

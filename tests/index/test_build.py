@@ -112,14 +112,3 @@ def test_refuses_an_index_of_another_make(tmp_path: Path, stored: faiss.Index) -
     faiss.write_index(stored, str(tmp_path / "index.faiss"))
     with pytest.raises(IndexFileError):
         load_index(tmp_path / "index.faiss")
-
-
-def test_codes_of_random_vectors_are_searched_broadly_enough() -> None:
-    """Of items that were hardly trained on."""
-    draw = np.random.default_rng(3)
-    vectors = draw.normal(size=(20_000, 100)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = 10 * vectors[:400] + draw.normal(size=(400, 100)).astype(np.float32)
-    index = build_index(vectors, queries)
-    assert isinstance(index, CodeIndex)
-    assert recall_against_exact(index, ExactIndex(vectors), queries, 20) >= 0.99
