@@ -12,7 +12,10 @@ RATIOS = ("worker/forward", "worker/naive", "naive/forward", "nextclick/forward"
 
 
 def marks(results: Results) -> Iterator[str]:
-    """What was set out for, beside what was measured; the newest run of each kind."""
+    """What was set out for, beside what was measured; the newest run of each kind.
+
+    What had only to be more than nothing, and is, has its figures in docs/model.md and is left out.
+    """
     lines, ran = [], []
     for kind in (*ORDER, *sorted(results.keys() - set(ORDER))):
         one = newest(results, kind)
@@ -20,7 +23,7 @@ def marks(results: Results) -> Iterator[str]:
             continue
         ran.append(one)
         for mark in one["marks"]:
-            if mark["measured"] is not None:
+            if mark["measured"] is not None and not (mark["mark"] == "> 0" and mark["held"]):
                 missed = " (missed)" if mark["held"] is False else ""
                 measured = show(mark["measured"]) + missed
                 lines.append(
