@@ -30,7 +30,7 @@ def run(stage: Stage, size: Size) -> Findings:
     chance = random.Random(SEED)
     serve_under_load(stage)
     findings = Findings()
-    n_kills, moments = size.choose(full=20, short=7, quick=1), list[float]()
+    n_kills, moments = size.choose(full=20, short=5, quick=1), list[float]()
     n_unfinished = 0
     with archivers(stage, 2, chance) as running:
         running.await_more()
