@@ -144,8 +144,8 @@ def measure(site: Site, folder: Path, amounts: Amounts) -> list[dict[str, Any]]:
         lines.append(cycle.measure("whole", ["--refresh"], worker))
         with_newest = amounts.clicks(amounts.n_archived, amounts.n_all)
         send(site, site.clicks_topic, with_newest)
-        worker.wait_answered(amounts.n_quick)
-        lines.append(cycle.measure("quick", ["--refresh"], worker))
+        answered = worker.wait_answered(amounts.n_quick)
+        lines.append(cycle.measure("quick", ["--refresh"], worker) | {"answered_before": answered})
         if amounts.from_start:
             lines.append(cycle.measure("from the start", ["--epochs", "1"], worker))
     if amounts.n_topic:

@@ -10,6 +10,7 @@ nothing: docs/model.md has the figures.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -26,9 +27,13 @@ DAMPING = 5.0
 RECENT_SHARE = 0.1
 """The newest share of the clicks is what an item's recent popularity is counted in."""
 MOST_CLICKS = 5_000_000
-"""Links are counted in so many of the newest clicks, which bounds the memory that takes."""
+"""Links are counted in so many of the newest clicks, which bounds the time that takes."""
+CLICKS_IN_PART = 1_000_000
+"""And for the items of about so many clicks together, which bounds the memory."""
 
 _Float64Array: TypeAlias = npt.NDArray[np.float64]
+Pairs: TypeAlias = tuple[Int64Array, _Float64Array, _Float64Array]
+"""Pairs of items and their sums of weights, see `close_pairs`; each (n_pairs,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,39 +80,47 @@ class ItemMemory:
         known = sequences.rows[sequences.rows != UNKNOWN]
         counts = np.bincount(known, minlength=n_items)
         newest = known[len(known) - round(len(known) * RECENT_SHARE) :]
-        keys, forward, together = close_pairs(newest_to_link(sequences), n_items)
-        ahead = np.bincount(keys // n_items, weights=forward, minlength=n_items).astype(np.float64)
-        return cls.of_pairs(keys, forward, together, ahead, counts, np.bincount(newest, minlength=n_items))
+        linked = newest_to_link(sequences)
+        pairs = (close_pairs(linked, n_items, rows) for rows in parts_of(linked, n_items))
+        ahead = clicked_after(linked, n_items)
+        return cls.of_pairs(pairs, ahead, counts, np.bincount(newest, minlength=n_items))
 
     @classmethod
     def of_pairs(
-        cls,
-        keys: Int64Array,
-        forward: _Float64Array,
-        together: _Float64Array,
-        ahead: _Float64Array,
-        counts: Int64Array,
-        recent: Int64Array,
+        cls, parts: Iterable[Pairs], ahead: _Float64Array, counts: Int64Array, recent: Int64Array
     ) -> Self:
         """Weigh pairs as ``close_pairs`` gives them, and keep the strongest; their sums are written over.
 
         Args:
-            keys, forward, together: the pairs and their sums; (n_pairs,)
+            parts: the pairs, those of each item in one part and the items rising from part to part.
             ahead: sum of the forward weights of each item, to which its pairs are shares; (n_items,)
             counts: clicks of each item; (n_items,)
             recent: the newest of them; (n_items,)
         """
         n_items = len(counts)
-        sources, targets = keys // n_items, keys % n_items
-        forward /= np.maximum(ahead, 1e-9)[sources]
-        together /= np.sqrt((counts[sources] + DAMPING) * (counts[targets] + DAMPING))
-        kept = _strongest(sources, forward) | _strongest(sources, together)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(sources[kept], minlength=n_items))])
+        n_links = np.zeros(n_items, dtype=np.int64)
+        links: list[tuple[npt.NDArray[np.int32], Float32Array, Float32Array]] = []
+        for keys, forward, together in parts:
+            sources, targets = keys // n_items, keys % n_items
+            forward /= np.maximum(ahead, 1e-9)[sources]
+            together /= np.sqrt((counts[sources] + DAMPING) * (counts[targets] + DAMPING))
+            kept = _strongest(sources, forward) | _strongest(sources, together)
+            n_links += np.bincount(sources[kept], minlength=n_items)
+            links.append(
+                (
+                    targets[kept].astype(np.int32),
+                    forward[kept].astype(np.float32),
+                    together[kept].astype(np.float32),
+                )
+            )
+        all_targets, all_forward, all_together = (
+            np.concatenate(column) for column in zip(*links, strict=True)
+        )
         return cls(
-            starts=starts.astype(np.int64),
-            targets=targets[kept].astype(np.int32),
-            forward=forward[kept].astype(np.float32),
-            together=together[kept].astype(np.float32),
+            starts=np.concatenate([[0], np.cumsum(n_links)]).astype(np.int64),
+            targets=all_targets,
+            forward=all_forward,
+            together=all_together,
             popularity=_log_share(counts),
             recent=_log_share(recent),
         )
@@ -119,19 +132,39 @@ def newest_to_link(sequences: Sequences) -> Sequences:
     return sequences.select(min(first, len(sequences)), len(sequences))
 
 
-def close_pairs(sequences: Sequences, n_items: int) -> tuple[Int64Array, _Float64Array, _Float64Array]:
+def parts_of(sequences: Sequences, n_items: int) -> list[range]:
+    """All rows, in parts of about `CLICKS_IN_PART` clicks each."""
+    clicks = np.cumsum(np.bincount(sequences.rows[sequences.rows != UNKNOWN], minlength=n_items))
+    n_parts = int(clicks[-1]) // CLICKS_IN_PART + 1
+    inner = np.searchsorted(clicks, clicks[-1] * np.arange(1, n_parts) / n_parts)
+    ends = np.unique(np.concatenate([inner, [n_items]])).tolist()
+    return [range(first, end) for first, end in zip([0, *ends], ends, strict=False) if first < end]
+
+
+def clicked_after(sequences: Sequences, n_items: int) -> _Float64Array:
+    """Sum of the forward weights of each item's pairs; (n_items,)"""
+    sums = np.zeros(n_items)
+    for step, (sources, _) in enumerate(pairs_ahead(sequences, RULE_STEPS), start=1):
+        sums += np.bincount(sources, minlength=n_items) / step**2
+    return sums
+
+
+def close_pairs(sequences: Sequences, n_items: int, rows: range) -> Pairs:
     """Each pair of items once, as source · n_items + target, rising, and its two sums of weights.
 
-    A pair of clicks n steps apart counts 1/n² forward, and 1/n together in both directions.
+    Of the pairs whose source is one of the rows. A pair of clicks n steps apart counts 1/n² forward, and 1/n
+    together in both directions.
     """
     keys: list[Int64Array] = [np.empty(0, dtype=np.int64)]
     forward: list[_Float64Array] = [np.empty(0)]
     together: list[_Float64Array] = [np.empty(0)]
-    for step, (sources, targets) in enumerate(pairs_ahead(sequences, RULE_STEPS), start=1):
-        pairs, counts = np.unique(sources * n_items + targets, return_counts=True)
-        keys += [pairs, pairs % n_items * n_items + pairs // n_items]
-        forward += [counts / step**2, np.zeros(len(counts))]
-        together += [counts / step, counts / step]
+    for step, (first, second) in enumerate(pairs_ahead(sequences, RULE_STEPS), start=1):
+        for sources, targets, ahead in ((first, second, 1 / step**2), (second, first, 0.0)):
+            own = (sources >= rows.start) & (sources < rows.stop)
+            pairs, counts = np.unique(sources[own] * n_items + targets[own], return_counts=True)
+            keys.append(pairs)
+            forward.append(counts * ahead)
+            together.append(counts / step)
     found, which = np.unique(np.concatenate(keys), return_inverse=True)
 
     def summed(weights: list[_Float64Array]) -> _Float64Array:

@@ -14,8 +14,11 @@ from model.blend_memory import (
     DAMPING,
     RECENT_SHARE,
     ItemMemory,
+    Pairs,
+    clicked_after,
     close_pairs,
     newest_to_link,
+    parts_of,
 )
 from model.metrics import Float64Array
 from model.sequences import UNKNOWN, Sequences
@@ -38,17 +41,21 @@ def go_on(
     old = np.where(rows_before >= 0, counts_before[rows_before], 0)
     counts = old + added
     linked = newest_to_link(new)
-    new_keys, new_forward, new_together = close_pairs(linked, n_items)
+    after = clicked_after(linked, n_items)
     keys, forward, together = _links(memory, rows_before, old)
     n_linked = int((linked.rows != UNKNOWN).sum())
-    mass_before = old * (new_forward.sum() / n_linked if n_linked else 1.0)
+    mass_before = old * (after.sum() / n_linked if n_linked else 1.0)
     forward *= mass_before[keys // n_items]
-    found, which = np.unique(np.concatenate([keys, new_keys]), return_inverse=True)
-    forward = _summed(which, forward, new_forward, len(found))
-    together = _summed(which, together, new_together, len(found))
-    ahead = mass_before + np.bincount(new_keys // n_items, weights=new_forward, minlength=n_items)
+
+    def both(rows: range) -> Pairs:
+        own = (keys >= rows.start * n_items) & (keys < rows.stop * n_items)
+        new_keys, new_forward, new_together = close_pairs(linked, n_items, rows)
+        found, which = np.unique(np.concatenate([keys[own], new_keys]), return_inverse=True)
+        sums = _summed(which, forward[own], new_forward, len(found))
+        return found, sums, _summed(which, together[own], new_together, len(found))
+
     recent = _recent(memory, rows_before, counts, known)
-    return ItemMemory.of_pairs(found, forward, together, ahead, counts, recent)
+    return ItemMemory.of_pairs(map(both, parts_of(linked, n_items)), mass_before + after, counts, recent)
 
 
 def _summed(which: Int64Array, old: Float64Array, new: Float64Array, n: int) -> Float64Array:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from model.allocator import keep_freed_memory
+from model.allocator import keep_freed_memory, return_freed_memory
 from model.batching import IDLE, Lanes, lay_out
 from model.encoder import EncoderConfig, SessionEncoder
 from model.resuming import Checkpoint, Standing
@@ -92,7 +92,7 @@ def train(
         encoder = SessionEncoder(encoder_config or EncoderConfig(), n_items, config.seed)
     if encoder.n_items != n_items:
         raise TrainingError(f"the encoder knows {encoder.n_items} items, the catalogue has {n_items}")
-    return _Run(encoder, sequences, config, on_progress, on_epoch, checkpoint).train()
+    return _tidied(_Run(encoder, sequences, config, on_progress, on_epoch, checkpoint).train())
 
 
 def continue_training(
@@ -130,7 +130,13 @@ def continue_training(
         sessions = _interleave(newest, _spread(rehearsed, round(len(rehearsed) * share)))
     if sessions.drop_unknown(min_length=2).n_targets == 0:
         return encoder.eval()
-    return _Run(encoder, sessions, going_on, on_progress).train()
+    return _tidied(_Run(encoder, sessions, going_on, on_progress).train())
+
+
+def _tidied(encoder: SessionEncoder) -> SessionEncoder:
+    """The encoder, when all that it was trained with is gone and its memory given back."""
+    return_freed_memory()
+    return encoder
 
 
 class _Run:

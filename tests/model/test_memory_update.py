@@ -1,7 +1,9 @@
 """A memory that goes on is near to one that counted everything."""
 
 import numpy as np
+import pytest
 
+from model import blend_memory
 from model.blend_memory import ItemMemory
 from model.memory_update import go_on
 from model.sequences import Sequences
@@ -60,3 +62,20 @@ def test_going_on_with_nothing_changes_no_link() -> None:
     went_on = go_on(before, np.arange(N_ITEMS), counts_of(first), Sequences.from_lists([]))
     np.testing.assert_allclose(dense(went_on, went_on.forward), dense(before, before.forward), atol=1e-6)
     np.testing.assert_allclose(dense(went_on, went_on.together), dense(before, before.together), atol=1e-6)
+
+
+def test_parts_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = walk(3, 300), walk(4, 200)
+
+    def made() -> list[ItemMemory]:
+        before = ItemMemory.remember(first, N_ITEMS)
+        return [before, go_on(before, np.arange(N_ITEMS), counts_of(first), second)]
+
+    at_once = made()
+    monkeypatch.setattr(blend_memory, "CLICKS_IN_PART", 100)
+    parts = blend_memory.parts_of(first, N_ITEMS)
+    assert len(parts) > 5
+    assert [row for rows in parts for row in rows] == list(range(N_ITEMS))
+    for one, other in zip(at_once, made(), strict=True):
+        for name in ("starts", "targets", "forward", "together", "popularity", "recent"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
