@@ -20,6 +20,7 @@ from model.blend_candidates import FEATURES, NEAREST, gather
 from model.blend_memory import ItemMemory
 from model.blend_ranker import recent_rows
 from model.encoder_protocol import Encoder
+from model.optimizer import Adam
 from model.ranking import Search, states_after_clicks
 from model.sequences import Sequences
 
@@ -113,7 +114,8 @@ def fit(examples: Examples, seed: int = 0) -> Blend:
     deviation = examples.features.std(axis=0) + np.float32(1e-3)
     network = _Network(np.float32(deviation[FEATURES.index("lstm")]), seed)
     inputs = torch.from_numpy((examples.features - mean) / deviation)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    parameters = list(network.parameters())
+    optimizer = Adam()  # torch's own imports its compiler: some seconds, and more memory than the learning
     generator = np.random.default_rng(seed)
     n_clicks = len(examples.targets)
     n_updates = max(min(N_UPDATES, MOST_PASSES * n_clicks // CLICKS_PER_UPDATE), 1)
@@ -121,11 +123,12 @@ def fit(examples: Examples, seed: int = 0) -> Blend:
     order = np.concatenate([generator.permutation(n_clicks) for _ in range(n_passes)])
     for update in range(n_updates):
         clicks = order[update * CLICKS_PER_UPDATE : (update + 1) * CLICKS_PER_UPDATE]
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * update / n_updates))
-        optimizer.zero_grad()
-        loss = _loss(network, inputs, examples, clicks)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        learning_rate = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * update / n_updates))
+        gradients = torch.autograd.grad(_loss(network, inputs, examples, clicks), parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            with torch.no_grad():
+                parameter.mul_(1.0 - learning_rate * WEIGHT_DECAY)
+            optimizer.update(parameter, gradient, learning_rate)
     return network.folded(mean, deviation)
 
 
