@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import deploy.cli.tune as cli
+from deploy import tuning
 from deploy.cli import trainer
 from deploy.cli.main import run
 from deploy.settings import Settings
@@ -128,8 +129,9 @@ def test_a_stop_keeps_the_best_so_far() -> None:
     assert found.n_trials == 3
 
 
-def test_poor_trials_are_given_up_and_the_same_seed_tries_the_same() -> None:
-    split = split_by_time(markov_sessions(200, 30, 0.2, length=5))
+def test_poor_trials_are_given_up_and_the_same_seed_tries_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "UNPRUNED_TRIALS", 2)
+    split = split_by_time(markov_sessions(100, 30, 0.2, length=5))
 
     def until_one_is_pruned() -> tuple[int, list[float]]:
         stop, scores = threading.Event(), []
@@ -140,7 +142,7 @@ def test_poor_trials_are_given_up_and_the_same_seed_tries_the_same() -> None:
             if found.n_pruned or number == 12:
                 stop.set()
 
-        return search(split, Settings(units=8), 600.0, stop, look).n_pruned, scores
+        return search(split, Settings(units=8, epochs=4), 600.0, stop, look).n_pruned, scores
 
     once, again = until_one_is_pruned(), until_one_is_pruned()
     assert once[0] > 0

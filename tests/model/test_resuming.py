@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -121,9 +122,8 @@ def test_a_damaged_file_costs_the_checkpoint_and_not_the_training(
     assert_equal(train(sessions, N_ITEMS, ENCODER, TRAINING, checkpoint=nowhere), whole)
 
 
-def run(folder: Path) -> None:
-    """A process of its own: train with a checkpoint after every update, and save the weights."""
-    set_threads(1)
+def train_on(folder: Path) -> None:
+    """Train with a checkpoint after every update, and save the weights."""
     given = json.loads((folder / "sessions.json").read_text())
     checkpoint = Checkpoint(folder / "run.safetensors", every_s=0.0)
     (folder / "started").touch()
@@ -131,21 +131,29 @@ def run(folder: Path) -> None:
     save_file(weights(encoder), folder / "done.safetensors")
 
 
+def kill_at_random_moments(folder: Path, n_kills: int) -> None:
+    """Let children train until one is left to end; each begins as a fork, for torch takes long to import."""
+    set_threads(1)
+    moments = random.Random(4)
+    for kills_left in range(n_kills, -1, -1):
+        (folder / "started").unlink(missing_ok=True)
+        if (child := os.fork()) == 0:
+            try:
+                train_on(folder)
+            finally:
+                os._exit(0 if (folder / "done.safetensors").exists() else 1)
+        while not (folder / "started").exists():
+            time.sleep(0.002)
+        if kills_left:
+            time.sleep(moments.uniform(0.0, 0.15))
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(sessions: Sequences, tmp_path: Path) -> None:
     lists = [sessions.session(i).tolist() for i in range(len(sessions))]
     (tmp_path / "sessions.json").write_text(json.dumps(lists))
-    moments = random.Random(4)
-    n_killed = 0
-    while not (tmp_path / "done.safetensors").exists():
-        (tmp_path / "started").unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, "-m", __name__, str(tmp_path)], cwd=Path.cwd())
-        while not (tmp_path / "started").exists() and process.poll() is None:
-            time.sleep(0.002)
-        if n_killed < 2:
-            time.sleep(moments.uniform(0.0, 0.15))
-            process.kill()
-            n_killed += 1
-        process.wait()
+    subprocess.run([sys.executable, "-m", __name__, str(tmp_path)], cwd=Path.cwd(), check=True, timeout=120)
     whole = weights(train(sessions, N_ITEMS, ENCODER, TRAINING))
     for name, value in load_file(tmp_path / "done.safetensors").items():
         assert torch.equal(value, whole[name]), name
@@ -153,4 +161,4 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(sessions: Sequences
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    run(Path(sys.argv[1]))
+    kill_at_random_moments(Path(sys.argv[1]), n_kills=3)

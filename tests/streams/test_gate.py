@@ -63,7 +63,7 @@ def made_of(log: Log, n_learnt: int, order: Blend | None = None, *, noise: bool 
         random = np.random.default_rng(1)
         learnt = Sequences(random.integers(0, len(vocabulary), learnt.n_clicks), learnt.starts)
     order = order or learn_order(learnt, len(vocabulary), ENCODER, TRAINING).blend
-    encoder = train(learnt, len(vocabulary), ENCODER, TRAINING)
+    encoder = train(learnt, len(vocabulary), ENCODER, replace(TRAINING, n_epochs=1) if noise else TRAINING)
     assert order is not None
     blind = ItemMemory.remember(learnt, len(vocabulary))
     whole = blind if noise else ItemMemory.remember(sessions, len(vocabulary))
@@ -181,7 +181,9 @@ def test_trained_on_noise_is_refused(log: Log, ground: Ground, serving: Snapshot
 def test_an_index_of_another_version_is_refused_before_anybody_sees_the_bundle(
     log: Log, ground: Ground, candidate: Candidate, serving: Snapshot, tmp_path: Path
 ) -> None:
-    other = train(candidate.sessions, candidate.encoder.n_items, ENCODER, replace(TRAINING, seed=9))
+    other = train(
+        candidate.sessions, candidate.encoder.n_items, ENCODER, replace(TRAINING, n_epochs=1, seed=9)
+    )
     wrong = replace(candidate, index=build_index(other.item_vectors()))
     with pytest.raises(SnapshotError, match="they are of different models"):
         verdict_of(wrong, log, ground, serving, tmp_path)
