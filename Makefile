@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 DATA ?=
-WITHOUT_KAFKA := $(BIN)/pytest -m "not kafka" --numprocesses auto
+WITHOUT_KAFKA := $(BIN)/pytest -m "not kafka" --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo demo-lifecycle check format format-check lint types test test-unit clean

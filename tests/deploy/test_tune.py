@@ -131,6 +131,7 @@ def test_a_stop_keeps_the_best_so_far() -> None:
 
 def test_poor_trials_are_given_up_and_the_same_seed_tries_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "UNPRUNED_TRIALS", 2)
+    monkeypatch.setattr("model.training.PROGRESS_EVERY_S", 0.0)  # told of every update, on any machine
     split = split_by_time(markov_sessions(100, 30, 0.2, length=5))
 
     def until_one_is_pruned() -> tuple[int, list[float]]:
