@@ -61,12 +61,51 @@ class Return:
 
 
 class _FetchingThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's thread that talks to the brokers, with fetches that come back soon."""
+    """Faust's thread that talks to the brokers: fetches come back soon, partitions take turns."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it
         return consumer
+
+    def has_fetched(self, tp: TP) -> bool:
+        """Whether records of a partition are here and wait for their turn; may be asked from any thread."""
+        return self._consumer is not None and tp in self._consumer._fetcher._records
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float,
+        max_records: int,
+    ) -> Mapping[TP, list[Any]]:
+        """Take as many records of every partition, where there are more than are asked for.
+
+        aiokafka empties one partition after the other: amid a backlog a slow worker would not see the last
+        one for minutes.
+        """
+        fetch = super()._fetch_records
+        fetcher = consumer._fetcher
+        taken: dict[TP, list[Any]] = {}
+        n_left, share = max_records, max(1, max_records // max(1, len(fetcher._records)))
+        while n_left > 0:
+            try:
+                n_asked = min(share, n_left)
+                part = await fetch(consumer, active_partitions, timeout=timeout, max_records=n_asked)
+            except Exception:
+                if not taken:
+                    raise
+                break  # it comes again with the next fetch; what is taken must not be lost
+            for tp, records in part.items():
+                taken.setdefault(tp, []).extend(records)
+                n_left -= len(records)
+                if tp in fetcher._records:
+                    fetcher._records[tp] = fetcher._records.pop(tp)  # behind the others
+            # No waiting with records in hand: for more, or for the end of a rebalance.
+            if not part or not fetcher._records or fetcher._subscriptions.reassignment_in_progress:
+                break
+            timeout = 0
+        return taken
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -144,7 +183,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         now_s = time.monotonic()
         for tp, back in list(self._returns.items()):
             end = self.highwater(tp) if tp in self.assignment() else None
-            if end is not None and end > back.offset and now_s - back.since_s > back.patience_s:
+            if self._thread.has_fetched(tp):
+                back.since_s = now_s  # not lost: their turn has not come
+            elif end is not None and end > back.offset and now_s - back.since_s > back.patience_s:
                 await self._look_again(tp, back)
                 lost.append(tp)
                 back.since_s = now_s

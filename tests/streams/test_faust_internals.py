@@ -6,14 +6,17 @@ Read those modules against Faust's sources before you change an expectation here
 import asyncio
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult
+from aiokafka.errors import KafkaError
 from faust.app.base import App
 from faust.stores.rocksdb import Store
 from faust.tables.manager import TableManager
@@ -25,7 +28,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streams.intake import FIRST_LOOK_S, BatchConsumer, BatchTransport, FetchedBatch
+from streams.intake import FIRST_LOOK_S, BatchConsumer, BatchTransport, FetchedBatch, _FetchingThread
 from streams.table import FAUST_OFFSET_KEY, SessionTable
 from tests.streams.tables import make_table
 
@@ -63,6 +66,11 @@ def test_the_version_that_was_read() -> None:
         (Table, "crash", ["self", "reason"]),
         (driver.Consumer, "_new_consumer_thread", ["self"]),
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
+        (
+            driver.AIOKafkaConsumerThread,
+            "_fetch_records",
+            ["self", "consumer", "active_partitions", "timeout", "max_records"],
+        ),
         (driver.Consumer, "highwater", ["self", "tp"]),
         (driver.Consumer, "assignment", ["self"]),
         (faust.Worker, "_gather_all", ["self"]),
@@ -335,6 +343,11 @@ def test_a_batch_that_does_not_begin_where_reading_began_is_fetched_again(
         async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
             sought.append(partitions)
 
+        def has_fetched(self, tp: TP) -> bool:
+            return tp in waiting
+
+    waiting: set[TP] = set()
+
     async def take() -> None:
         consumer = await make_consumer(tmp_path)
         consumer._thread.thread_loop.close()
@@ -355,11 +368,101 @@ def test_a_batch_that_does_not_begin_where_reading_began_is_fetched_again(
         await consumer.look_for_lost()  # not yet
         assert len(sought) == 3
         consumer._returns[TOPIC].since_s -= FIRST_LOOK_S + 0.1
+        waiting.add(TOPIC)
+        await consumer.look_for_lost()  # its turn has not come
+        waiting.clear()
+        await consumer.look_for_lost()
+        assert len(sought) == 3
+        consumer._returns[TOPIC].since_s -= FIRST_LOOK_S + 0.1
         await consumer.look_for_lost()
         await consumer.look_for_lost()  # and not at once again
         assert len(sought) == 4
 
     asyncio.run(take())
+
+
+class Fetched:
+    """Records of one partition as aiokafka keeps them until they are taken."""
+
+    def __init__(self, n: int) -> None:
+        self.next_fetch_offset, self._end = 0, n
+
+    def __iter__(self) -> "Fetched":
+        return self
+
+    def __next__(self) -> int:
+        if self.next_fetch_offset == self._end:
+            raise StopIteration
+        self.next_fetch_offset += 1
+        return self.next_fetch_offset - 1
+
+
+def fetching(*sizes: int) -> tuple[Any, Any]:
+    """Give the thread and a consumer that has fetched so many records of each partition."""
+    places = [SimpleNamespace(paused=False, position=0) for _ in sizes]
+    for place in places:
+        place.consumed_to = partial(setattr, place, "position")
+    assignment = SimpleNamespace(active=True, state_value=lambda tp: places[tp.partition])
+    records: dict[TP, Any] = {}
+    for number, size in enumerate(sizes):
+        tp, own = TP("clicks", number), Fetched(size)
+        records[tp] = FetchResult(tp, assignment=assignment, partition_records=own, backoff=0.0)
+    subscriptions = SimpleNamespace(
+        reassignment_in_progress=False, fetch_context=nullcontext, is_assigned=lambda tp: True
+    )
+    fetcher = SimpleNamespace(
+        _records=records,
+        _subscriptions=subscriptions,
+        _closed=False,
+        _notify=lambda waiter: None,
+        _wait_consume_future=None,
+    )
+    fetcher.fetched_records = MethodType(Fetcher.fetched_records, fetcher)
+    thread = object.__new__(_FetchingThread)
+    thread.consumer = SimpleNamespace(flow_active=True)
+    thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
+    return thread, fetcher
+
+
+def take(thread: Any, max_records: int) -> dict[int, list[int]]:
+    tps = {TP("clicks", number) for number in range(8)}
+    found = asyncio.run(thread._fetch_records(thread._consumer, tps, timeout=0.1, max_records=max_records))
+    return {tp.partition: records for tp, records in found.items()}
+
+
+def test_partitions_take_turns_amid_a_backlog() -> None:
+    """aiokafka alone empties one after the other."""
+    thread, _ = fetching(1_000, 30, 1_000)
+    first = take(thread, 90)
+    assert {number: len(records) for number, records in first.items()} == {0: 30, 1: 30, 2: 30}
+    assert not thread.has_fetched(TP("clicks", 7))
+    assert thread.has_fetched(TP("clicks", 0))
+    second = take(thread, 90)
+    assert {number: len(records) for number, records in second.items()} == {0: 60, 2: 30}  # 1 has just ended
+    assert first[0] + second[0] == list(range(90))  # each in its order, none left out
+
+
+def test_little_is_taken_whole_and_at_once() -> None:
+    thread, fetcher = fetching(3, 0, 2)
+    assert take(thread, 1_000) == {0: [0, 1, 2], 2: [0, 1]}
+    assert not fetcher._records
+
+
+def test_what_is_taken_is_not_lost_when_more_cannot_be() -> None:
+    thread, fetcher = fetching(10, 10)
+    fetcher._records[TP("clicks", 1)] = FetchError(error=KafkaError("cannot"), backoff=0.0)
+    assert take(thread, 10) == {0: [0, 1, 2, 3, 4]}
+    thread, fetcher = fetching(10, 10)
+    fetcher._subscriptions.reassignment_in_progress = False
+    taken = thread._consumer._fetcher.fetched_records
+
+    async def rebalance(*arguments: Any, **options: Any) -> Any:
+        found = await taken(*arguments, **options)
+        fetcher._subscriptions.reassignment_in_progress = True
+        return found
+
+    fetcher.fetched_records = rebalance
+    assert take(thread, 10) == {0: [0, 1, 2, 3, 4]}  # and no waiting for the end of it
 
 
 def test_a_fetched_batch_is_a_message_that_the_conductor_takes() -> None:
