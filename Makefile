@@ -9,7 +9,7 @@ WITHOUT_KAFKA := $(BIN)/pytest -m "not kafka" --numprocesses auto --dist workste
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo demo-lifecycle check format format-check lint types test test-unit clean
-.PHONY: bench-fresh bench-trainer bench-refresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-accuracy bench-fresh bench-trainer bench-refresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -61,6 +61,9 @@ test-unit: $(STAMP)  ## The tests that need no Kafka
 
 faults: setup  ## Every fault of the table against real Kafka, some three hours (ARGS=--short: 30 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+bench-accuracy: $(STAMP)  ## Recall and MRR on three public logs, three seeds, with peers beside, in half an hour
+	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 bench-index: $(STAMP)  ## Recall and cost of every index at every size of catalogue (ARGS=… for its flags)
 	$(BIN)/python -m benchmarks.index $(ARGS)

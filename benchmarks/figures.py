@@ -7,7 +7,7 @@ from benchmarks import sizing
 from benchmarks.kept import Found, Results, newest
 from benchmarks.report import markdown, show
 
-ORDER = ("stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
+ORDER = ("accuracy", "stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
 RATIOS = ("worker/forward", "worker/naive", "naive/forward", "nextclick/forward")
 
 

@@ -1,4 +1,4 @@
-"""The tables of training and of the model's parts, made from the newest results of a kind, as Markdown."""
+"""The tables of accuracy, of training and of the model's parts, made from the newest results, as Markdown."""
 
 from collections.abc import Iterator, Sequence
 from statistics import mean
@@ -8,6 +8,55 @@ from benchmarks.kept import Found, Results, newest
 from benchmarks.report import markdown
 
 RANKINGS = ("lstm", "nextclick")
+
+
+def accuracy(results: Results) -> Iterator[str]:
+    """Every method on every log, with intervals, and what the first one has beyond it."""
+    one = newest(results, "accuracy")
+    lines: Sequence[Found] = [] if one is None else one["figures"]
+    yield from markdown(
+        [
+            {
+                "log, targets": f"{line['log']}, {line['targets']:,}",
+                "method": f"`{line['method']}`",
+                "Recall@20": _with_interval(line, "recall@20"),
+                "MRR@20": _with_interval(line, "mrr@20"),
+                "worst seed": f"{line['worst_recall@20']:.4f} / {line['worst_mrr@20']:.4f}",
+                "the first has more, Recall@20": _difference(line["first_is_better_recall@20"]),
+                "the first has more, MRR@20": _difference(line["first_is_better_mrr@20"]),
+                "coverage": f"{line['coverage@20']:.1%}",
+                "popularity bias": f"{line['popularity_bias@20']:.2f}",
+            }
+            for line in lines
+        ]
+    )
+    if one is not None:
+        yield ""
+        for said in dict.fromkeys(line["command"] for line in lines):
+            yield f"`{said}`  "
+        yield from conditions([one])
+
+
+def best_of_each(results: Results) -> Iterator[str]:
+    """Recall@20 / MRR@20 of every method, a line for each log."""
+    one = newest(results, "accuracy")
+    lines: Sequence[Found] = [] if one is None else one["figures"]
+    rows: dict[str, dict[str, str]] = {}
+    for line in lines:
+        row = rows.setdefault(line["log"], {"log": line["log"], "targets": f"{line['targets']:,}"})
+        row[f"`{line['method']}`"] = f"{line['recall@20']:.3f} / {line['mrr@20']:.3f}"
+    yield from markdown(list(rows.values()))
+
+
+def _with_interval(line: Found, metric: str) -> str:
+    low, high = line[f"interval_{metric}"]
+    return f"{line[metric]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _difference(tested: Found | None) -> str:
+    if tested is None:
+        return ""
+    return f"{tested['difference']:+.4f} [{tested['low']:+.4f}, {tested['high']:+.4f}]"
 
 
 def training(results: Results) -> Iterator[str]:
