@@ -9,7 +9,7 @@ WITHOUT_KAFKA := $(BIN)/pytest -m "not kafka" --numprocesses auto --dist workste
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo demo-lifecycle check format format-check lint types test test-unit clean
-.PHONY: bench-accuracy bench-fresh bench-trainer bench-refresh bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
+.PHONY: bench-accuracy bench-fresh bench-trainer bench-refresh bench-lifecycle bench-archive bench-index bench-ranking bench-training bench-ablation bench-stream bench-recovery bench-memory bench-latency bench-scale bench-swap
 .PHONY: faults bench bench-tables bench-chart
 
 help:  ## List the targets
@@ -103,6 +103,9 @@ bench-trainer: setup  ## A cycle on 10 million clicks and a quick refresh, to th
 
 bench-refresh: $(STAMP)  ## How good answers stay when what serves is refreshed, beside training from the start
 	$(BIN)/python -m benchmarks.refresh $(ARGS)
+
+bench-lifecycle: setup  ## Bad snapshots of three kinds: refused, and forced as canary, how soon they are gone
+	$(BIN)/python -m benchmarks.lifecycle $(ARGS)
 
 bench-swap: setup  ## How long clicks wait because of 100 swaps under load, and the memory after them
 	$(BIN)/python -m benchmarks.swap $(ARGS)

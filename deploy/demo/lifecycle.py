@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.demo.children import Child, Supervised
-from deploy.demo.lifecycle_outcome import LifecycleOutcome, Notes, Sabotage
+from deploy.demo.lifecycle_outcome import LifecycleOutcome, Notes, Sabotage, SabotageKind
 from deploy.demo.lifecycle_scene import LifecycleScene
 from deploy.demo.opening import command, open_stage, took
 from deploy.demo.parts import TICK_S, FrontEndProcess, KafkaWatch
@@ -49,13 +49,20 @@ ASK_EVERY_S: Final = 2.0
 class Lifecycle:
     """One run; ``view`` shows it."""
 
-    def __init__(self, given: Settings, plan: Plan, folder: Path, view: View[LifecycleScene]) -> None:
+    def __init__(
+        self,
+        given: Settings,
+        plan: Plan,
+        folder: Path,
+        view: View[LifecycleScene],
+        kind: SabotageKind = SabotageKind.SHUFFLED,
+    ) -> None:
         self._given = given
         self._plan = plan
         self._folder = folder
         self._view = view
         self._scene = LifecycleScene(plan.title, plan.seconds)
-        self._sabotage = Sabotage()
+        self._sabotage = Sabotage(kind)
         self._forced_wall_s: float | None = None
         self._kafka: KafkaWatch | None = None
         self._workers: list[Supervised] = []
@@ -70,7 +77,7 @@ class Lifecycle:
         1. Kafka, the past of the shop on its topic, a trainer that goes on for ever, its first snapshot.
         2. Two workers: one serves what is announced, the other one the first snapshot only.
         3. Clicks flow, the shop changes, the trainer refreshes.
-        4. A snapshot with shuffled weights is put to the gate, and announced as canary by force.
+        4. A sabotaged snapshot is put to the gate, and announced as canary by force where it can be.
         5. When it was rolled back clicks flow on until the time is over.
         """
         with ExitStack() as self._stack:  # ends in the opposite order
@@ -191,10 +198,10 @@ class Lifecycle:
         self._until(lambda: scene.seconds >= ended_s, ended_s - scene.seconds + PATIENCE_S)
 
     def _put_to_the_gate(self) -> bool:
-        """Shuffle the weights of what serves, and let the gate judge it; False where it was not refused."""
+        """Spoil a copy of what serves, and let the gate judge it; tells whether it is kept, but refused."""
         serving = self._announced()[PRODUCTION]
-        folder = self._folder / "sabotage"
-        arguments = [serving.location, str(folder)]
+        folder, kind = self._folder / "sabotage", self._sabotage.kind
+        arguments = [serving.location, str(folder), kind]
         child = Child(
             "sabotage",
             "deploy.demo.sabotage",
@@ -203,13 +210,18 @@ class Lifecycle:
             environment=self._stage.environment,
         )
         self._finish(child)
-        self._scene.note(f"the weights of {serving.version} are shuffled and put to the gate")
+        self._scene.note(f"a copy of {serving.version}, {kind.told}, is put to the gate")
         adopted = command(self._stage, "snapshots", "adopt", child.last_line(), "--json", name="adopt")
         self._finish(adopted, may_fail=True)
+        if not kind.can_be_read:  # then it is not kept either, and there is nothing to announce
+            refused = adopted.exit_code == 1
+            self._sabotage = Sabotage(kind, refused=refused, reasons=[adopted.last_line()])
+            self._scene.note(adopted.last_line())
+            return False
         verdict = _last_object(adopted)
         version, reasons = verdict["snapshot"], verdict["gate"]["reasons"]
         self._scene.bad = version
-        self._sabotage = Sabotage(version, verdict["refused"], reasons)
+        self._sabotage = Sabotage(kind, version, verdict["refused"], reasons)
         self._scene.note(
             f"{version} is refused: {'; '.join(reasons)}" if reasons else f"{version} is accepted"
         )

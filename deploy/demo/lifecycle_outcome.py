@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,10 +68,32 @@ class Gain:
         return self.clicks > 0 and self.difference > BEYOND_CHANCE * self.standard_error
 
 
+class SabotageKind(StrEnum):
+    """What is done to a copy of what serves."""
+
+    SHUFFLED = "shuffled"
+    """Every tensor keeps its shape and its numbers, in another order."""
+    NOISE = "noise"
+    """Encoder and ranking were trained on clicks drawn at random."""
+    INDEX = "index"
+    """The index is that of another version of the encoder."""
+
+    @property
+    def told(self) -> str:
+        """In the words of the demo."""
+        return {"shuffled": "weights shuffled", "noise": "trained on noise"}.get(self, "another's index")
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether whoever loads it takes it for a snapshot."""
+        return self is not SabotageKind.INDEX
+
+
 @dataclass(frozen=True, slots=True)
 class Sabotage:
     """What became of the bad snapshot: times in seconds after the stream's first click."""
 
+    kind: SabotageKind = SabotageKind.SHUFFLED
     version: str = ""
     refused: bool = False
     reasons: list[str] = field(default_factory=list)
@@ -121,11 +144,18 @@ class CanaryFigures:
         )
 
     @property
-    def others_untouched(self) -> bool:
-        """Whether the other sessions were served as before, beside the other worker: the shop changes."""
+    def others_errors(self) -> float:
+        """By how many standard errors the other sessions were served better than before, beside the other
+        worker, for the shop changes.
+        """
         before, meanwhile = self.others_before, self.others_meanwhile
         error = math.hypot(before.standard_error, meanwhile.standard_error)
-        return meanwhile.difference >= before.difference - BEYOND_CHANCE * error
+        return (meanwhile.difference - before.difference) / error if error else 0.0
+
+    @property
+    def others_untouched(self) -> bool:
+        """Whether they were served as before."""
+        return self.others_errors >= -BEYOND_CHANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +257,8 @@ class LifecycleOutcome:
         found, canary = [], self.canary
         if not self.sabotage.refused:
             found.append("the gate did not refuse the sabotaged snapshot")
+        if not self.sabotage.kind.can_be_read:
+            return found
         if canary is None:
             found.append("the sabotaged snapshot never served as canary")
         elif not self.sabotage.rolled_back:

@@ -22,7 +22,7 @@ def summary(outcome: LifecycleOutcome, picture: Path, seconds: float) -> list[st
         f" ({known.difference:+.3f} ± {2 * known.standard_error:.3f}), of {known.clicks:,} clicks",
         f"    new items    {whole.refreshed:.3f}, never refreshed {whole.never_refreshed:.3f},"
         f" of {whole.clicks:,} with those on new items",
-        f"  sabotage     {bad.version}, weights shuffled: " + ("refused" if bad.refused else "accepted"),
+        f"  sabotage     {bad.version}, {bad.kind.told}: " + ("refused" if bad.refused else "accepted"),
         *(f"    gate         {_cut(reason)}" for reason in bad.reasons[:1]),
     ]
     if outcome.canary is not None:

@@ -7,13 +7,13 @@ and checksums are those of the files, so that nothing but the answers tells.
 import shutil
 import sys
 from dataclasses import fields, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from deploy.demo.lifecycle_outcome import SabotageKind
 from index.build import build_index
 from model.arrays import Float32Array
 from model.blend import Blend, BlendedRanking
@@ -26,17 +26,6 @@ from streams.snapshot import Snapshot, load_snapshot, save_snapshot
 
 WEIGHTS_OF_LINKS: Final = ("forward", "together", "popularity", "recent")
 NOISE_SESSIONS, NOISE_LENGTH = 4_000, 5
-
-
-class SabotageKind(StrEnum):
-    """What was done to it."""
-
-    SHUFFLED = "shuffled"
-    """Every tensor keeps its shape and its numbers, in another order."""
-    NOISE = "noise"
-    """Encoder and ranking were trained on clicks drawn at random."""
-    INDEX = "index"
-    """The index is that of another version of the encoder."""
 
 
 def sabotaged(
@@ -112,4 +101,5 @@ def _with_index_of_another(snapshot: Snapshot, folder: Path, rng: np.random.Gene
 
 
 if __name__ == "__main__":
-    print(sabotaged(load_snapshot(sys.argv[1]), Path(sys.argv[2]), *map(SabotageKind, sys.argv[3:4])))
+    wished = SabotageKind(sys.argv[3]) if len(sys.argv) > 3 else SabotageKind.SHUFFLED
+    print(sabotaged(load_snapshot(sys.argv[1]), Path(sys.argv[2]), wished))

@@ -19,11 +19,12 @@ from deploy.demo.lifecycle_outcome import (
     Notes,
     Rate,
     Sabotage,
+    SabotageKind,
 )
 from deploy.demo.lifecycle_picture import draw_lifecycle
 from deploy.demo.lifecycle_scene import LifecycleScene, draw
 from deploy.demo.lifecycle_summary import summary
-from deploy.demo.sabotage import SabotageKind, sabotaged
+from deploy.demo.sabotage import sabotaged
 from deploy.demo.stage import set_stage
 from deploy.settings import Settings
 from streams.clickfile import read_click_file
@@ -51,7 +52,7 @@ GOOD = LifecycleOutcome(
     refreshed_s={V2: 20.0},
     gain_of_known=Gain(12_000, 0.6, 0.5, 0.006),
     gain=Gain(13_000, 0.6, 0.48, 0.006),
-    sabotage=Sabotage(BAD, True, ["Recall@20 is 0.1"], 39.5, True, "worse"),
+    sabotage=Sabotage(SabotageKind.SHUFFLED, BAD, True, ["Recall@20 is 0.1"], 39.5, True, "worse"),
     canary=CANARY,
     new_items=NewItems(20, 20, 1.5, 9.0, 20, 2.5, 11.0),
     told_by_worker={V1: {"clicks": 3_000, "hit_rate": 0.6, "mrr": 0.3}},
@@ -133,7 +134,7 @@ def test_the_canary_is_seen_from_the_answers() -> None:
     judged = [
         Judged(one.at_s, one.session_id, False, one.snapshot, one.snapshot == V1, True) for one in answered
     ]
-    bad = Sabotage(BAD, True, ["bad"], 18.0, True, "worse")
+    bad = Sabotage(SabotageKind.SHUFFLED, BAD, True, ["bad"], 18.0, True, "worse")
     found = CanaryFigures.of(judged, answered, bad)
     assert found is not None
     assert (found.first_s, found.last_s, found.seconds_to_rollback) == (21.5, 36.5, 18.5)

@@ -25,7 +25,7 @@ def test_a_snapshot_made_elsewhere_goes_through_the_gate(
     send_shoppers(topics, 2_000, session_prefix="later-")
 
     bad = sabotaged(load_snapshot(first["location"]), tmp_path / "elsewhere")
-    assert run(["snapshots", "adopt", bad.location, "--json"]) == 1
+    assert run(["snapshots", "adopt", bad, "--json"]) == 1
     printed = capsys.readouterr()
     refused = json.loads(printed.out)
     assert refused["refused"] is True

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.demo.lifecycle_outcome import SabotageKind
 from deploy.demo.sabotage import sabotaged
 from index.build import build_index
 from index.exact import ExactIndex
@@ -285,9 +286,12 @@ def test_a_sound_snapshot_made_elsewhere_is_taken_in(log: Log, serving: Snapshot
     assert adopted.manifest.provenance.metrics["recall@20"] == verdict.candidate["recall@20"]
 
 
-def test_what_the_demo_sabotages_is_whole_and_is_refused(log: Log, serving: Snapshot, tmp_path: Path) -> None:
-    bad = sabotaged(load_snapshot(serving.location), tmp_path / "elsewhere")
-    adopted = save_judged(str(tmp_path), load_snapshot(bad.location), serving, log, Bounds())
+@pytest.mark.parametrize("kind", [SabotageKind.SHUFFLED, SabotageKind.NOISE])
+def test_what_the_demo_sabotages_is_whole_and_is_refused(
+    kind: SabotageKind, log: Log, serving: Snapshot, tmp_path: Path
+) -> None:
+    bad = sabotaged(load_snapshot(serving.location), tmp_path / "elsewhere", kind)
+    adopted = save_judged(str(tmp_path), load_snapshot(bad), serving, log, Bounds())
     verdict = adopted.manifest.provenance.gate
     assert verdict is not None
     assert verdict.refused
