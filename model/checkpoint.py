@@ -60,7 +60,7 @@ def load_encoder(path: Path) -> SessionEncoder:
 def _is_finite(tensor: torch.Tensor) -> bool:
     """Whether no number is NaN or infinite, by their sum where that tells.
 
-    `isfinite` alone takes a second for a million items, and twice the memory of the tensor.
+    `isfinite` alone takes a second for a million items, and more memory than the tensor itself.
     """
     if bool(tensor.sum().isfinite()):
         return True

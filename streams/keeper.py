@@ -79,8 +79,15 @@ def decide_canary(
     return []
 
 
-def rollback_target(current: Announcement, manifests: Iterable[Manifest]) -> tuple[str, str | None] | None:
-    """Give the version to return to and the one before that; None where there is none.
+class RollbackTarget(NamedTuple):
+    """The version to return to, and the one to return to from there: kept, and what workers fall back on."""
+
+    version: str
+    previous: str | None
+
+
+def rollback_target(current: Announcement, manifests: Iterable[Manifest]) -> RollbackTarget | None:
+    """Give what to return to; None where there is nothing.
 
     It is the one announced before, where that is still there, else the newest that is older; never one that
     the trainer's gate refused.
@@ -91,7 +98,7 @@ def rollback_target(current: Announcement, manifests: Iterable[Manifest]) -> tup
     if target is None:
         return None
     older_still = [version for version in versions if version < target]
-    return target, older_still[-1] if older_still else None
+    return RollbackTarget(target, older_still[-1] if older_still else None)
 
 
 def _return_from(current: Announcement, now_ms: int) -> Announcement | None:
@@ -103,8 +110,8 @@ def _return_from(current: Announcement, now_ms: int) -> Announcement | None:
     target = rollback_target(current, list_snapshots(current.folder))
     if target is None:
         return None
-    location = snapshot_location(current.folder, target[0])
-    return Announcement(target[0], location, manifest_sha256(location), announced_ms=now_ms)
+    location = snapshot_location(current.folder, target.version)
+    return Announcement(target.version, location, manifest_sha256(location), announced_ms=now_ms)
 
 
 class Keeper:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import fsspec
 import msgspec
@@ -25,22 +25,37 @@ LEFT_OVER_S: Final = 86_400.0
 _VERSION: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
-def list_snapshots(location: str) -> list[Manifest]:
-    """Give the manifests under ``location``, oldest first.
+class Listing(NamedTuple):
+    """What stands in one place: manifests, oldest first; and what is wrong with others, by their folder."""
 
-    Left out are folders without a readable manifest, and those whose name is not the version in it.
-    """
+    manifests: list[Manifest]
+    damaged: dict[str, str]
+
+
+def list_snapshots(location: str) -> list[Manifest]:
+    """Give the manifests under ``location``, oldest first; damaged ones are left out."""
+    return list_with_damaged(location).manifests
+
+
+def list_with_damaged(location: str) -> Listing:
+    """Give the manifests under ``location``, and what is wrong with those left out."""
     fs, root = open_location(location)
     fs.invalidate_cache()  # other trainers write there too
-    manifests = []
-    for path in fs.glob(f"{root.rstrip('/')}/*/{MANIFEST_FILE}"):
+    manifests, damaged = [], {}
+    for path in sorted(fs.glob(f"{root.rstrip('/')}/*/{MANIFEST_FILE}")):
+        folder = path.split("/")[-2]
         try:
             manifest = msgspec.json.decode(fs.cat_file(path), type=Manifest)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError):
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError) as error:
+            damaged[folder] = f"its {MANIFEST_FILE} cannot be read: {error_text(error)}"
             continue
-        if manifest.version == path.split("/")[-2]:
+        if manifest.version == folder:
             manifests.append(manifest)
-    return sorted(manifests, key=lambda manifest: manifest.version)
+        else:
+            damaged[folder] = f"its {MANIFEST_FILE} is that of {manifest.version!r}"
+    return Listing(sorted(manifests, key=lambda manifest: manifest.version), damaged)
 
 
 def manifest_sha256(location: str) -> str:

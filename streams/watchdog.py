@@ -16,7 +16,8 @@ from streams.endings import EXIT_STUCK
 from streams.kafka import KafkaConnection, TopicPartition, open_admin, open_consumer
 from streams.topics import topic_states
 
-CHECK_INTERVAL_S: Final = 5.0
+CHECK_INTERVAL_S: Final = 5.0  # at most
+CHECKS_WITHIN_PATIENCE: Final = 4  # at least: a standstill is found by a quarter of the patience late
 READ_TIMEOUT_MS: Final = 3000
 PAUSE_S: Final = 30.0  # longer between two checks: the process itself was stopped, or the host slept
 
@@ -68,6 +69,7 @@ class Watchdog:
 
     ``assigned`` gives the worker's partitions while it serves, and None while it recovers or rebalances;
     ``recovered`` gives a number that grows as recovery goes on. ``end`` ends the process with a code.
+    It looks every five seconds, or four times within the shorter patience where that is less.
     """
 
     def __init__(
@@ -92,6 +94,8 @@ class Watchdog:
         self._recovery_patience_s = recovery_patience_s
         self._end = end
         self._judge = StandstillJudge(patience_s)
+        shorter_s = min(patience_s, recovery_patience_s)
+        self._check_interval_s = min(CHECK_INTERVAL_S, shorter_s / CHECKS_WITHIN_PATIENCE)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -106,7 +110,7 @@ class Watchdog:
     def _run(self) -> None:
         recovered, recovered_s = self._recovered(), time.monotonic()
         checked_s = recovered_s
-        while not self._stopping.wait(CHECK_INTERVAL_S):
+        while not self._stopping.wait(self._check_interval_s):
             partitions = self._assigned()
             now_s = time.monotonic()
             if now_s - checked_s > PAUSE_S:

@@ -28,6 +28,7 @@ from streams.keeper import KeeperRules, judge_all, rollback_target
 from streams.live_figures import LiveFigures
 from streams.retention import delete_pruned, last_good_versions, to_prune, versions_in_use
 from streams.snapshot import Manifest, SnapshotError, list_snapshots, load_snapshot, snapshot_location
+from streams.snapshot_store import list_with_damaged
 from streams.topics import TopicError, require_topics
 
 SERVED_WITHIN_MS = 10 * 60_000
@@ -44,17 +45,23 @@ As = Annotated[
 @app.command("list")
 @takes_settings("snapshots", "snapshots_topic")
 def list_command(settings: Settings, output: Output) -> None:
-    """List the snapshots, oldest first: age, training window, figures, where each serves or why not."""
-    manifests = list_snapshots(settings.snapshots_location)
+    """List the snapshots, oldest first: age, training window, figures, where each serves or why not.
+
+    What cannot be read is told on stderr.
+    """
+    location = settings.snapshots_location
+    manifests, damaged = list_with_damaged(location)
+    for folder, problem in damaged.items():
+        output.warn(f"snapshot {_location(settings, folder)} is passed over: {problem}")
     current = _current_if_reachable(settings)
     rows = [row_of(manifest, current, _now_ms()) for manifest in manifests]
     if output.json:
         announced = None if current is None else {a: msgspec.to_builtins(c) for a, c in current.items()}
-        output.result({"location": settings.snapshots_location, "snapshots": rows, "announced": announced})
+        output.result({"location": location, "snapshots": rows, "damaged": damaged, "announced": announced})
     elif rows:
         print_table(list_table(rows))
     else:
-        output.say(f"no snapshots at {settings.snapshots_location}; nextclick trainer --once makes one")
+        output.say(f"no snapshots at {location}; nextclick trainer --once makes one")
 
 
 @app.command("show")
@@ -134,13 +141,12 @@ def rollback_command(settings: Settings, output: Output, as_alias: As = None) ->
         _give_back(settings, output, before, "rolled back by hand")
         output.result({"alias": alias, "given_back": before.version})
         return
-    found = rollback_target(before, list_snapshots(settings.snapshots_location))
-    if found is None:
+    target = rollback_target(before, list_snapshots(settings.snapshots_location))
+    if target is None:
         raise NextclickError(
             f"{before.version} has no previous snapshot at {settings.snapshots_location} to roll back to"
         )
-    target, previous = found
-    _announce(settings, output, alias, target, None, pinned=True, previous=previous)
+    _announce(settings, output, alias, target.version, None, pinned=True, previous=target.previous)
 
 
 @app.command("canary")

@@ -31,9 +31,7 @@ REHEARSED: Final = 10_000
 KEPT: Final = 50  # snapshots: the first one serves beside to the end
 FIRST: Final = "first"  # the alias of the worker that is never refreshed
 IN_A_HURRY: Final[dict[str, object]] = {
-    # Weeks pass here in minutes: what served a minute ago had easier clicks, and there is no time to train
-    # from the start whenever drift asks for it.
-    "production_action": "none",
+    # Weeks pass here in minutes: there is no time to train from the start whenever drift asks for it.
     "drift_popularity": 1,
     "drift_unknown": 1,
     "drift_scores": 1_000,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from deploy.cli import snapshots as snapshot_commands
 from deploy.cli.main import run
 from deploy.snapshot_views import facts_of, list_table, row_of, span
 from streams.announcements import CANARY, PRODUCTION, Announcement, announce, read_current
@@ -79,6 +80,32 @@ def test_the_list_tells_age_window_figures_and_where_each_serves_or_why_not(
     unknown = row_of(snapshots[0].manifest, None, now_ms)
     assert unknown["serves"] is None
     assert " ? " in shown(list_table([unknown])).replace("\n", " ")
+
+
+def test_the_list_tells_what_it_passes_over(
+    snapshots: list[Snapshot],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot_commands, "_current_if_reachable", lambda settings: None)  # without Kafka
+    Path(snapshots[1].location, "manifest.json").write_text('{"version": "2')
+    renamed = Path(snapshots[2].location).rename(tmp_path / "snapshots" / "copy")
+    assert run(["snapshots", "list", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [row["version"] for row in found["snapshots"]] == [snapshots[0].version, snapshots[3].version]
+    truncated = "its manifest.json cannot be read: Input data was truncated"
+    of_another = f"its manifest.json is that of '{snapshots[2].version}'"
+    assert found["damaged"] == {snapshots[1].version: truncated, "copy": of_another}
+    assert printed.err.splitlines() == [
+        f"nextclick: warning: snapshot {snapshots[1].location} is passed over: {truncated}",
+        f"nextclick: warning: snapshot {renamed} is passed over: {of_another}",
+    ]
+    assert run(["snapshots", "list"]) == 0
+    printed = capsys.readouterr()
+    assert snapshots[0].version in printed.out
+    assert printed.err.count("is passed over") == 2
 
 
 def test_show_has_all_of_the_manifest(snapshots: list[Snapshot]) -> None:
