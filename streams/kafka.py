@@ -46,6 +46,7 @@ __all__ = [
     "open_admin",
     "open_consumer",
     "open_producer",
+    "without_client_logs",
 ]
 
 BOOTSTRAP_TIMEOUT_MS = 7_000
@@ -140,6 +141,22 @@ def open_consumer(connection: KafkaConnection, **options: Any) -> KafkaConsumer:
 def check_reachable(connection: KafkaConnection, timeout_ms: int = BOOTSTRAP_TIMEOUT_MS) -> None:
     """Raise BrokerUnreachable unless a broker answers; for commands whose own client would wait for ever."""
     open_admin(connection, bootstrap_timeout_ms=timeout_ms).close()
+
+
+@contextmanager
+def without_client_logs() -> Iterator[None]:
+    """Keep what kafka-python says out of the log, unless it is to tell more than errors.
+
+    For a connection whose failure is told by ``BrokerUnreachable``, which has the reason out of these words.
+    Not for several threads.
+    """
+    logger = logging.getLogger("kafka")
+    propagate = logger.propagate
+    logger.propagate = propagate and logger.isEnabledFor(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.propagate = propagate
 
 
 def _open(client: Any, connection: KafkaConnection, options: dict[str, Any]) -> Any:

@@ -30,7 +30,7 @@ HOMES = {
         "streams/worker.py",
         "streams/intake.py",
         "streams/table.py",
-        "deploy/worker_process.py",
+        "deploy/worker_runner.py",
     },
     "kafka": {"streams/kafka.py"},
     "rocksdict": {"streams/table.py"},

@@ -1,6 +1,7 @@
 """Connections: the same settings for both client libraries, and failures that name the address."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from streams.kafka import (
     open_admin,
     open_consumer,
     open_producer,
+    without_client_logs,
 )
 from tests.conftest import KAFKA_PASSWORD, KAFKA_USER, FreshTopics
 
@@ -68,6 +70,22 @@ def test_nothing_listening_names_the_address() -> None:
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
         with pytest.raises(BrokerUnreachable, match=rf"{address} .*nothing listens there"):
             open_admin(KafkaConnection(address), bootstrap_timeout_ms=500)
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.INFO])
+def test_what_the_client_logs_can_be_kept_out_of_the_log(
+    caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    """Not where the log is to tell more than errors; and the reason is found all the same."""
+    caplog.set_level(level, "kafka")
+    with (
+        without_client_logs(),
+        pytest.raises(BrokerUnreachable, match="nothing listens there"),
+    ):
+        open_admin(KafkaConnection("127.0.0.1:1"), bootstrap_timeout_ms=300)
+    assert bool(caplog.records) == (level == logging.INFO)
+    logging.getLogger("kafka.conn").error("later")
+    assert caplog.records[-1].getMessage() == "later"
 
 
 def test_a_host_without_a_name_says_so() -> None:
