@@ -1,17 +1,11 @@
 """What the trainer's command tells of a round."""
 
-import sys
-
 import msgspec
 
 from deploy.cli.options import Output
 from deploy.progress import show_seconds
+from deploy.rounds import complain
 from streams.training_report import Published
-
-
-def complain(line: str) -> None:
-    """One line on stderr, as of a command that failed."""
-    print(f"nextclick: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
 def report(output: Output, published: Published, alias: str) -> None:

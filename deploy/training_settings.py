@@ -1,4 +1,4 @@
-"""The settings of the trainer as the configurations of the network and of its training.
+"""The settings of the trainer as the configurations of the network, of its training and of the gate.
 
 What is not set keeps the default of ``EncoderConfig`` and ``TrainingConfig``.
 """
@@ -9,6 +9,7 @@ from deploy.settings import Settings
 from model.encoder_config import EncoderConfig
 from model.training_config import TrainingConfig
 from streams.clickfile import ClickColumns
+from streams.gate import Bounds
 
 
 def encoder_config(settings: Settings) -> EncoderConfig:
@@ -44,6 +45,16 @@ def training_config(settings: Settings) -> TrainingConfig:
         "seed": settings.seed,
     }
     return TrainingConfig(**_given(values))
+
+
+def gate_bounds(settings: Settings) -> Bounds:
+    """What the gate holds a new snapshot to."""
+    return Bounds(
+        max_loss=settings.gate_max_loss,
+        min_index_recall=settings.gate_index_recall,
+        max_megabytes=settings.gate_megabytes,
+        max_latency_ms=settings.gate_latency_ms,
+    )
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -1,18 +1,17 @@
 """``nextclick snapshots adopt``: take in a snapshot that was made elsewhere."""
 
-import os
 from typing import Annotated
 
 import msgspec
 import typer
 
 from deploy.cli.options import Output, takes_settings
-from deploy.cli.trainer import NICENESS
+from deploy.considerate import give_way
 from deploy.settings import Settings
+from deploy.training_settings import gate_bounds
 from index.approximate import set_threads as set_index_threads
 from model.threads import set_threads as set_model_threads
 from streams.adoption import adopt
-from streams.gate import Bounds
 from streams.manifest import SnapshotError
 from streams.training_plan import DAY_MS, TrainerPlan
 
@@ -38,7 +37,7 @@ def adopt_command(
 
     Exit code 1 says that it is refused; it is kept all the same, with the reasons.
     """
-    os.nice(max(0, NICENESS - os.nice(0)))  # workers may share the host
+    give_way()  # workers may share the host
     set_index_threads(1)
     set_model_threads(1)
     plan = TrainerPlan(
@@ -48,12 +47,7 @@ def adopt_command(
         alias=settings.alias,
         window_ms=int(settings.window_days * DAY_MS),
         gap_ms=int(settings.session_gap_minutes * 60_000),
-        bounds=Bounds(
-            max_loss=settings.gate_max_loss,
-            min_index_recall=settings.gate_index_recall,
-            max_megabytes=settings.gate_megabytes,
-            max_latency_ms=settings.gate_latency_ms,
-        ),
+        bounds=gate_bounds(settings),
     )
     snapshot = adopt(plan, folder)
     verdict = snapshot.manifest.provenance.gate

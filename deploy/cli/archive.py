@@ -4,7 +4,6 @@ Once, or again and again; ``compact`` merges small files, ``show`` says what sta
 the files, so it may be killed at any moment and run anywhere.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,21 +12,19 @@ from typing import Annotated, Final
 
 import typer
 
+from deploy.cli.intervals import parse_interval
 from deploy.cli.options import Output, takes_settings
-from deploy.cli.trainer import be_considerate, parse_interval
+from deploy.considerate import be_considerate
 from deploy.progress import ProgressLine, show_seconds
+from deploy.rounds import complain, tell_failed
 from deploy.settings import Settings, SettingsError
 from deploy.stopping import stop_on_signals
-from deploy.trainer_report import complain
 from streams.archive import DAY_MS, ArchiveError, Gap, by_partition, gaps, show_day
 from streams.archive_compaction import Compacted, compact
 from streams.archive_store import ArchiveStore
 from streams.archiving import ArchivedNow, archive_clicks
-from streams.errors import NextclickError
 
 MAX_GAPS_SHOWN: Final = 8
-
-_log = logging.getLogger(__name__)
 
 
 class Action(StrEnum):
@@ -110,11 +107,8 @@ def _archive_for_ever(
             done = _archive(settings, store, stop)
             if done[0].n_files:
                 _tell(done, output)
-        except NextclickError as error:
-            complain(f"this round failed: {error}")
         except Exception as error:
-            _log.debug("a round of archiving failed", exc_info=True)
-            complain(f"this round failed: unexpected {type(error).__name__}: {error}")
+            tell_failed(error)
         stop.wait(max(0.0, began + every_s - time.monotonic()))
     output.say("archiving stopped")
 

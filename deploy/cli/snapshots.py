@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from deploy.cli.adopting import adopt_command
+from deploy.cli.intervals import parse_interval
 from deploy.cli.options import Output, takes_settings
 from deploy.settings import Settings
 from deploy.snapshot_views import (
@@ -183,8 +184,6 @@ def prune_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False,
 ) -> None:
     """Delete snapshots, never one in use: announced, previous, served lately, a local worker's last good."""
-    from deploy.cli.trainer import parse_interval
-
     if keep is None and older_than is None:
         raise typer.BadParameter("give --keep or --older-than, or both")
     before_ms = None if older_than is None else _now_ms() - int(parse_interval(older_than) * 1000)

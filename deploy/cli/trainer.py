@@ -1,41 +1,30 @@
 """``nextclick trainer``: train on the newest clicks and publish snapshots, once or again and again.
 
-A trainer shares its machine with workers: it waits passively, is nice and leaves a core free. The waiting
-must be set before torch and FAISS are loaded, so they are imported only after it.
+A trainer gives way to workers. How it waits must be set before torch and FAISS are loaded, so they are
+imported only after it.
 """
 
-import logging
-import os
-import re
 import threading
-import time
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.click_files import ClickFiles, reads_click_files
+from deploy.cli.intervals import parse_interval
 from deploy.cli.options import TRAINED, Output, takes_settings
-from deploy.progress import ProgressLine, show_seconds
+from deploy.considerate import be_considerate
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
-from deploy.trainer_report import complain, report
+from deploy.trainer_report import report
 from streams.drift import DriftAlarms
 from streams.errors import NextclickError
 from streams.lease import TrainerLease
 from streams.schedule import Schedule
-from streams.training_report import Kind, Outcome, Published, TooFewClicks, TrainerProgress
+from streams.training_report import Kind, Published
 
 if TYPE_CHECKING:
     from streams.training_plan import TrainerPlan
-
-LOOK_EVERY_S: Final = 5.0
-NEXT: Final = {Kind.FULL: "training from the start", Kind.REFRESH: "a refresh"}
-NICENESS: Final = 10
-UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-_log = logging.getLogger(__name__)
 
 
 @takes_settings(
@@ -107,33 +96,10 @@ def command(
             if once:
                 _train_once(plan, Kind.REFRESH if refresh else Kind.FULL, output, stop, lease)
             else:
+                from deploy.trainer_loop import TrainerLoop
+
                 alarms = DriftAlarms(settings.drift_limits())
-                _train_for_ever(plan, schedule, alarms, output, stop, lease)
-
-
-def parse_interval(text: str, flag: str = "--every") -> float:
-    """Seconds of ``90s``, ``15m``, ``1h``, ``1d``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None or not float(match[1]) > 0:
-        raise typer.BadParameter(f"{flag} is {text!r}, it must be a length of time such as 90s, 15m or 1h")
-    return float(match[1]) * UNITS_S[match[2]]
-
-
-def be_considerate() -> int:
-    """Wait passively, give way, leave a core free; gives the number of threads to use.
-
-    OpenMP reads its environment when it is loaded, with torch or FAISS: to be called before. Being nice is
-    not enough where a worker shares the cores: a nice process still finishes its time slice, 3 ms each time
-    that a click passes from process to process. An idle-class one gives way at once.
-    """
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    with suppress(OSError):
-        os.nice(max(0, NICENESS - os.nice(0)))
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, n_cores - 1)
+                TrainerLoop(plan, schedule, alarms, output, stop, lease).run()
 
 
 def _set_threads(n_threads: int) -> None:
@@ -147,8 +113,7 @@ def _set_threads(n_threads: int) -> None:
 def _plan(
     settings: Settings, history: tuple[Path, ...], click_files: ClickFiles, force: bool
 ) -> "TrainerPlan":
-    from deploy.training_settings import encoder_config, training_config
-    from streams.gate import Bounds
+    from deploy.training_settings import encoder_config, gate_bounds, training_config
     from streams.training_plan import DAY_MS, TrainerPlan
 
     return TrainerPlan(
@@ -168,12 +133,7 @@ def _plan(
         encoder=encoder_config(settings),
         training=training_config(settings),
         rehearsed_clicks=settings.rehearsed_clicks,
-        bounds=Bounds(
-            max_loss=settings.gate_max_loss,
-            min_index_recall=settings.gate_index_recall,
-            max_megabytes=settings.gate_megabytes,
-            max_latency_ms=settings.gate_latency_ms,
-        ),
+        bounds=gate_bounds(settings),
         force=force,
         unfinished=settings.home / "trainers" / settings.alias,
     )
@@ -189,8 +149,10 @@ def _lease(settings: Settings) -> TrainerLease:
 def _train_once(
     plan: "TrainerPlan", kind: Kind, output: Output, stop: threading.Event, lease: TrainerLease
 ) -> None:
+    from deploy.trainer_loop import train
+
     lease.take(stop, wait=False)
-    outcome = _cycle(plan, kind, stop, lease)
+    outcome = train(plan, kind, stop, lease)
     if isinstance(outcome, Published):
         report(output, outcome, plan.alias)
         if outcome.verdict.refused:
@@ -200,111 +162,3 @@ def _train_once(
         output.result({"snapshot": None, "stopped": True})
     else:
         raise NextclickError(f"nothing trained: {outcome}")
-
-
-def _train_for_ever(
-    plan: "TrainerPlan",
-    schedule: Schedule,
-    alarms: DriftAlarms,
-    output: Output,
-    stop: threading.Event,
-    lease: TrainerLease,
-) -> None:
-    told = looked = False
-    wanted: str | None = None
-    while not stop.is_set():
-        outcome: Outcome | None = None
-        begun: tuple[Kind, float] | None = None
-        try:
-            if not lease.held and not lease.take(stop, on_waiting=output.say):
-                break
-            if not looked:
-                _look_at_what_serves(plan, schedule)
-                looked = True
-            following = schedule.next(time.monotonic(), wanted)
-            wait_s = following.at_s - time.monotonic()
-            if wait_s > 0:
-                if not told:
-                    output.say(f"next: {NEXT[following.kind]} in {show_seconds(wait_s)}")
-                    told = True
-                stop.wait(min(wait_s, LOOK_EVERY_S))
-                continue
-            told, wanted = False, None
-            begun = following.kind, time.monotonic()
-            if following.why:
-                output.say(f"training from the start: {following.why}")
-            outcome = _cycle(plan, following.kind, stop, lease)
-        except NextclickError as error:
-            complain(f"this round failed: {error}")
-        except Exception as error:
-            _log.debug("a training round failed", exc_info=True)
-            complain(f"this round failed: unexpected {type(error).__name__}: {error}")
-        if isinstance(outcome, Published):
-            report(output, outcome, plan.alias)
-        elif isinstance(outcome, TooFewClicks):
-            output.say(f"waiting for clicks: {outcome}")
-        wanted = wanted_training(outcome, alarms)
-        if begun is None:
-            stop.wait(LOOK_EVERY_S)  # Kafka is away, which is no reason to train from the start
-        else:
-            schedule.done(*begun, made=isinstance(outcome, Published))
-    output.say("trainer stopped")
-
-
-def wanted_training(outcome: Outcome | None, alarms: DriftAlarms) -> str | None:
-    """Why a full training is wanted before it is due: the clicks of a refresh are no longer as they were."""
-    if not isinstance(outcome, Published):
-        return None
-    crossed = alarms.update(outcome.drift)
-    return "; ".join(alarms.limits.told(figure, outcome.drift[figure]) for figure in crossed) or None
-
-
-def _look_at_what_serves(plan: "TrainerPlan", schedule: Schedule) -> None:
-    """Begin with a refresh where something serves, and train from the start when that is due."""
-    from streams.announcements import read_current
-    from streams.snapshot import list_snapshots
-
-    serving = read_current(plan.connection, plan.topics.snapshots).get(plan.alias)
-    manifests = [manifest for manifest in list_snapshots(plan.location) if not manifest.refused]
-    if not any(
-        serving is not None
-        and manifest.version == serving.version
-        and manifest.provenance.window.learnt_until_ms is not None
-        for manifest in manifests
-    ):
-        return  # nothing that could be refreshed
-    trained_ms = [
-        manifest.created_ms for manifest in manifests if manifest.provenance.kind == Kind.FULL.value
-    ]
-    ago_s = time.time() - max(trained_ms) / 1000 if trained_ms else None
-    schedule.something_serves(time.monotonic(), ago_s)
-
-
-def _cycle(plan: "TrainerPlan", kind: Kind, stop: threading.Event, lease: TrainerLease) -> Outcome | None:
-    from streams.trainer import run_cycle
-    from streams.training_plan import TrainerStopped
-
-    with ProgressLine() as line:
-        try:
-            return run_cycle(
-                plan,
-                kind,
-                stop=stop,
-                on_progress=lambda progress: _show(line, progress),
-                may_announce=lambda: lease.held,
-            )
-        except TrainerStopped:
-            return None
-
-
-def _show(line: ProgressLine, progress: TrainerProgress) -> None:
-    notes = []
-    if progress.epoch is not None:
-        notes.append(f"epoch {progress.epoch}/{progress.n_epochs}")
-    if progress.loss is not None:
-        notes.append(f"loss {progress.loss:.3f}")
-    if progress.clicks_per_s:
-        notes.append(f"{progress.clicks_per_s:,.0f} clicks/s")
-    if progress.n_total and progress.epoch is None:
-        notes.append(f"{progress.n_done:,} of {progress.n_total:,}")
-    line.show(progress.stage.value, progress.n_done, progress.n_total, ", ".join(notes))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from deploy.cli.intervals import parse_interval
 from deploy.cli.main import run
 from deploy.cli.replay import parse_start
-from deploy.cli.trainer import parse_interval
 from streams.clickfile import read_click_file
 
 

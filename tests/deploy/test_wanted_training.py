@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from deploy.cli.trainer import wanted_training
+from deploy.trainer_loop import wanted_training
 from streams.drift import DriftAlarms, DriftLimits, Figure
 from streams.manifest import Verdict
 from streams.training_report import Kind, NothingNew, Published

@@ -87,7 +87,7 @@ def build_in_fault(point: TrainerPoint) -> None:
 
 
 if __name__ == "__main__":
-    from deploy.cli.trainer import be_considerate
+    from deploy.considerate import be_considerate
 
     be_considerate()
     build_in_fault(TrainerPoint(os.environ[VARIABLE]))
