@@ -19,8 +19,8 @@ import numpy as np
 from model.evaluation import PopularRanker, evaluate_next_items
 from model.metrics import Accuracy
 from model.sequences import UNKNOWN
-from model.training import Progress, TrainingError
-from streams.announcements import PRODUCTION, Announcement, announce, read_current
+from model.training import TrainingError
+from streams.announcements import PRODUCTION, read_current
 from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
 from streams.clicklog import ReadProgress, Window, read_window
@@ -28,12 +28,14 @@ from streams.drift import Figure, drift_of_clicks
 from streams.gate import FEWEST_TARGETS, Ground, judge
 from streams.importing import import_clicks
 from streams.manifest import OffsetRange, Provenance, TrainingWindow
+from streams.publishing import publish
 from streams.refreshing import refreshed, since
-from streams.retention import delete_old, publishing_at, versions_in_use
+from streams.retention import publishing_at
 from streams.snapshot import Snapshot, SnapshotError, load_snapshot, save_snapshot
 from streams.topics import require_topics
 from streams.training import trained
-from streams.training_plan import TrainerError, TrainerPlan, TrainerStopped
+from streams.training_plan import TrainerError, TrainerPlan
+from streams.training_progress import CycleProgress
 from streams.training_report import (
     Kind,
     Measured,
@@ -42,7 +44,6 @@ from streams.training_report import (
     Outcome,
     Published,
     Stage,
-    StageTimes,
     TooFewClicks,
     TrainerProgress,
 )
@@ -88,12 +89,10 @@ class _Cycle:
     ) -> None:
         self._plan = plan
         self._kind = kind
-        self._stop = stop
-        self._on_progress = on_progress
+        self._progress = CycleProgress(stop, on_progress)
         self._may_announce = may_announce
         self._unfinished = Unfinished(plan.unfinished if kind is Kind.FULL else None, plan.as_text())
         self._started = time.monotonic()
-        self._times = StageTimes()
 
     def run(self) -> Outcome:
         """See ``run_cycle``."""
@@ -134,7 +133,7 @@ class _Cycle:
 
     def _serving(self) -> Snapshot | None:
         """What workers of the alias serve, or those of production; None where there is nothing to load."""
-        announced = self._announced()
+        announced = read_current(self._plan.connection, self._plan.topics.snapshots)
         current = announced.get(self._plan.alias) or announced.get(PRODUCTION)
         if current is None:
             return None
@@ -164,13 +163,13 @@ class _Cycle:
 
     def _read(self, from_ms: int, ends: Mapping[int, int] | None) -> tuple[ClickColumns, Window]:
         plan = self._plan
-        self._report(TrainerProgress(Stage.READING))
+        self._progress.at_stage(Stage.READING)
         files = plan.history if self._kind is Kind.FULL else ()
         history = [import_clicks(path, plan.history_format, plan.history_columns) for path in files]
         n_history = sum(map(len, history))
 
         def on_progress(progress: ReadProgress) -> None:
-            self._report(
+            self._progress.at(
                 TrainerProgress(Stage.READING, n_history + progress.n_read, n_history + progress.n_total)
             )
 
@@ -198,8 +197,8 @@ class _Cycle:
                 log,
                 ground,
                 self._unfinished,
-                self._report_training,
-                lambda stage: self._report(TrainerProgress(stage)),
+                self._progress.training,
+                self._progress.at_stage,
             )
         except TrainerError:
             self._unfinished.end()  # with the same clicks it would fail again
@@ -213,8 +212,8 @@ class _Cycle:
                 ground,
                 self._plan.training,
                 self._plan.refresh,
-                lambda progress: self._report_training(Stage.REFRESHING, progress),
-                lambda: self._report(TrainerProgress(Stage.BUILDING)),
+                lambda progress: self._progress.training(Stage.REFRESHING, progress),
+                lambda: self._progress.at_stage(Stage.BUILDING),
             )
         except TrainingError as error:
             raise TrainerError(f"refreshing failed: {error}") from error
@@ -229,10 +228,10 @@ class _Cycle:
         measured: Measured | None,
     ) -> Snapshot:
         """Save it with the gate's verdict on what was read back."""
-        self._report(TrainerProgress(Stage.PUBLISHING))
+        self._progress.at_stage(Stage.PUBLISHING)
 
         def verdict_on(saved: Snapshot) -> Provenance:
-            self._show(TrainerProgress(Stage.JUDGING))  # from here on a stop waits
+            self._progress.past_stopping(TrainerProgress(Stage.JUDGING))
             trial = None if serving is None else log.trial(saved, serving, ground, candidate.blind)
             verdict = judge(saved, trial, candidate.sessions, self._plan.bounds)
             verdict = msgspec.structs.replace(verdict, forced=self._plan.force and not verdict.accepted)
@@ -262,19 +261,7 @@ class _Cycle:
         return evaluate_next_items(PopularRanker(counts[by_counts]), replace(chosen, rows=place[chosen.rows]))
 
     def _publish(self, snapshot: Snapshot, log: Log) -> Published:
-        plan, provenance = self._plan, snapshot.manifest.provenance
-        current = self._announced()  # again: somebody may have rolled back while the snapshot was made
-        before = current.get(plan.alias)
-        pinned_to = before.version if before is not None and before.pinned else None
-        announced = pinned_to is None and not snapshot.manifest.refused
-        if announced and not self._may_announce():
-            raise TrainerError(
-                f"{snapshot.version} is not announced: another trainer has taken over while it was made"
-            )
-        if announced:
-            current[plan.alias] = self._announce(snapshot, before)
-        in_use = {snapshot.version, *versions_in_use(current)}
-        deleted = delete_old(plan.location, plan.keep_snapshots, in_use)
+        provenance, placed = snapshot.manifest.provenance, publish(self._plan, snapshot, self._may_announce)
         assert provenance.gate is not None
         return Published(
             version=snapshot.version,
@@ -286,23 +273,12 @@ class _Cycle:
             metrics=provenance.metrics,
             metrics_of=provenance.metrics_of,
             verdict=provenance.gate,
-            announced=announced,
-            pinned_to=pinned_to,
-            deleted=tuple(deleted),
+            announced=placed.announced,
+            pinned_to=placed.pinned_to,
+            deleted=placed.deleted,
             seconds=time.monotonic() - self._started,
-            stages=self._times.seconds(),
+            stages=self._progress.seconds(),
         )
-
-    def _announced(self) -> dict[str, Announcement]:
-        return read_current(self._plan.connection, self._plan.topics.snapshots)
-
-    def _announce(self, snapshot: Snapshot, before: Announcement | None) -> Announcement:
-        plan = self._plan
-        announcement = Announcement(snapshot.version, snapshot.location, snapshot.manifest_sha256).succeeding(
-            before, announced_ms=int(time.time() * 1000)
-        )
-        announce(plan.connection, plan.topics.snapshots, plan.alias, announcement)
-        return announcement
 
     def _describe(self, from_ms: int, window: Window, log: Log, ground: Ground) -> TrainingWindow:
         arrivals = window.arrival_ms
@@ -318,31 +294,3 @@ class _Cycle:
             until_ms=int(arrivals[-1]) if len(arrivals) else 0,
             learnt_until_ms=int(learnt_ms[-1]) if len(learnt_ms) else 0,
         )
-
-    # ------------------------------------------------------------------ progress
-
-    def _report_training(self, stage: Stage, progress: Progress) -> None:
-        self._report(
-            TrainerProgress(
-                stage,
-                progress.clicks_done,
-                progress.clicks_total,
-                progress.epoch,
-                progress.n_epochs,
-                progress.loss,
-                progress.clicks_per_s,
-            )
-        )
-
-    def _report(self, progress: TrainerProgress) -> None:
-        self._check_stop()
-        self._show(progress)
-
-    def _show(self, progress: TrainerProgress) -> None:
-        self._times.at(progress.stage)
-        if self._on_progress is not None:
-            self._on_progress(progress)
-
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise TrainerStopped

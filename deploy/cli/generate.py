@@ -74,15 +74,27 @@ def command(
     if rate == 0 and out is None and clicks is None:
         raise typer.BadParameter("--rate 0 needs --clicks or --minutes")
     shop = _Shop(seed, items, shoppers, pace, _habits(new_items, new_item_every, drift_minutes))
-    if out is not None:
-        columns = shop.columns(clicks or FILE_CLICKS, parse_start(start or FILE_START), session_prefix or "")
-        write_click_file(out, columns)
-        output.say(f"{len(columns):,} clicks written to {out}")
-        output.result({"clicks": len(columns), "file": str(out)})
+    if out is None:
+        _send(settings, output, shop, rate, clicks, minutes, session_prefix)
         return
+    columns = shop.columns(clicks or FILE_CLICKS, parse_start(start or FILE_START), session_prefix or "")
+    write_click_file(out, columns)
+    output.say(f"{len(columns):,} clicks written to {out}")
+    output.result({"clicks": len(columns), "file": str(out)})
+
+
+def _send(
+    settings: Settings,
+    output: Output,
+    shop: "_Shop",
+    rate: float,
+    clicks: int | None,
+    minutes: float | None,
+    session_prefix: str | None,
+) -> None:
     now_ms = int(time.time() * 1000)
     if rate == 0:  # all at once: as if they had happened until now
-        now_ms -= int(1000 * (clicks or 0) / pace)
+        now_ms -= int(1000 * (clicks or 0) / shop.clicks_per_s)
     own_prefix = f"g{now_ms // 1000 % 10**7}-"
     stream = shop.stream(now_ms, own_prefix if session_prefix is None else session_prefix)
     if minutes is not None:

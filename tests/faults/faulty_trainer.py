@@ -59,7 +59,7 @@ def cut_and_die(encoder: Any, path: Path) -> None:
 def build_in_fault(point: TrainerPoint) -> None:
     """Prepare this process to die there; to be called after the environment for OpenMP is set."""
     from model.vocabulary import Vocabulary
-    from streams import snapshot, trainer, training
+    from streams import publishing, snapshot, trainer, training
 
     match point:
         case TrainerPoint.READ:
@@ -79,7 +79,7 @@ def build_in_fault(point: TrainerPoint) -> None:
         case TrainerPoint.RENAMED:
             after(trainer, "save_snapshot")
         case TrainerPoint.ANNOUNCED:
-            after(trainer, "announce")
+            after(publishing, "announce")
         case TrainerPoint.DELETING:
             from fsspec.implementations.local import LocalFileSystem
 
