@@ -14,7 +14,8 @@ from typing import Any, Final
 from benchmarks.report import Report, command, parser, print_table, say
 from deploy.demo.changing_shop import changing_shop
 from deploy.demo.lifecycle import Lifecycle
-from deploy.demo.lifecycle_outcome import ROLLED_BACK_WITHIN_S, LifecycleOutcome, SabotageKind
+from deploy.demo.lifecycle_figures import SabotageKind
+from deploy.demo.lifecycle_outcome import ROLLED_BACK_WITHIN_S, LifecycleOutcome
 from deploy.demo.lifecycle_scene import LIFECYCLE, LifecycleScene
 from deploy.demo.stage import demo_folder
 from deploy.demo.view import PlainView

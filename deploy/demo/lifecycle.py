@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.demo.children import Child, Supervised
-from deploy.demo.lifecycle_outcome import LifecycleOutcome, Notes, Sabotage, SabotageKind
+from deploy.demo.lifecycle_figures import Sabotage, SabotageKind
+from deploy.demo.lifecycle_outcome import LifecycleOutcome, Notes
 from deploy.demo.lifecycle_scene import LifecycleScene
 from deploy.demo.opening import command, open_stage, took
 from deploy.demo.parts import TICK_S, FrontEndProcess, KafkaWatch

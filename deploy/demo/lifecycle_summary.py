@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from deploy.demo.lifecycle_outcome import CanaryFigures, LifecycleOutcome
+from deploy.demo.lifecycle_figures import CanaryFigures
+from deploy.demo.lifecycle_outcome import LifecycleOutcome
 from deploy.demo.picture import clock
 from deploy.demo.summary import program
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from deploy.demo.lifecycle_outcome import SabotageKind
+from deploy.demo.lifecycle_figures import SabotageKind
 from index.build import build_index
 from model.arrays import Float32Array
 from model.blend import Blend, BlendedRanking

@@ -11,16 +11,8 @@ from rich.cells import cell_len
 from deploy.cli.main import run
 from deploy.demo.changing_shop import changing_shop
 from deploy.demo.journal import Answered, Journal, Judged
-from deploy.demo.lifecycle_outcome import (
-    CanaryFigures,
-    Gain,
-    LifecycleOutcome,
-    NewItems,
-    Notes,
-    Rate,
-    Sabotage,
-    SabotageKind,
-)
+from deploy.demo.lifecycle_figures import CanaryFigures, Gain, NewItems, Rate, Sabotage, SabotageKind
+from deploy.demo.lifecycle_outcome import LifecycleOutcome, Notes
 from deploy.demo.lifecycle_picture import draw_lifecycle
 from deploy.demo.lifecycle_scene import LifecycleScene, draw
 from deploy.demo.lifecycle_summary import summary

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.demo.lifecycle_outcome import SabotageKind
+from deploy.demo.lifecycle_figures import SabotageKind
 from deploy.demo.sabotage import sabotaged
 from index.build import build_index
 from index.exact import ExactIndex

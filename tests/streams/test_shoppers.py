@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from streams.clickfile import ClickColumns
-from streams.shoppers import Habits, drifting, generate_clicks, generate_columns, make_catalogue
+from streams.shop_catalogue import make_catalogue
+from streams.shoppers import Habits, drifting, generate_clicks, generate_columns
 
 
 def test_the_same_seed_gives_the_same_clicks() -> None:
