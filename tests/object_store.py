@@ -4,15 +4,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import s3fs
-from moto.server import ThreadedMotoServer
-
 BUCKET = "nextclick"
 
 
 @contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
     """An empty bucket ``nextclick``; gives the variables that lead s3fs there."""
+    import s3fs  # only where they are needed: together they take a second to import
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

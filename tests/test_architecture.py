@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,72 +43,94 @@ HOMES = {
 FORBIDDEN = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
-def modules() -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A file of a package, read and parsed once for all rules."""
+
+    name: str
+    package: str
+    text: str
+    tree: ast.Module
+
+    def imports(self) -> Iterator[tuple[str, int]]:
+        """The first part of every imported name, wherever in the file, and its line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield alias.name.partition(".")[0], node.lineno
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                yield node.module.partition(".")[0], node.lineno
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(REPOSITORY).as_posix()
+def read(path: Path) -> Module:
+    text, name = path.read_text(encoding="utf-8"), path.relative_to(REPOSITORY).as_posix()
+    return Module(name, name.partition("/")[0], text, ast.parse(text))
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """The first part of every imported name, wherever in the file, and its line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name.partition(".")[0], node.lineno
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module.partition(".")[0], node.lineno
+@pytest.fixture(scope="module")
+def modules() -> list[Module]:
+    found = [read(path) for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
+    assert {module.package for module in found} == set(PACKAGES)
+    return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_run_downhill(path: Path) -> None:
-    package = name_of(path).partition("/")[0]
+def test_imports_run_downhill(modules: list[Module]) -> None:
     uphill = [
-        f"line {line}: {name}"
-        for name, line in imports(path)
-        if name in PACKAGES and name != package and name not in BELOW[package]
+        f"{module.name}, line {line}: {name}"
+        for module in modules
+        for name, line in module.imports()
+        if name in PACKAGES and name != module.package and name not in BELOW[module.package]
     ]
-    assert not uphill, f"{name_of(path)} imports uphill"
+    assert uphill == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_heavy_libraries_stay_at_home(path: Path) -> None:
-    name = name_of(path)
+def test_heavy_libraries_stay_at_home(modules: list[Module]) -> None:
+    """See HOMES."""
     astray = [
-        f"line {line}: {library}"
-        for library, line in imports(path)
+        f"{module.name}, line {line}: {library}"
+        for module in modules
+        for library, line in module.imports()
         if library in HOMES
-        and not any(name == home or name.startswith(home + "/") for home in HOMES[library])
+        and not any(module.name == home or module.name.startswith(home + "/") for home in HOMES[library])
     ]
-    assert not astray, f"{name}: see HOMES in {Path(__file__).name}"
+    assert astray == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_nothing_is_pickled(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert not FORBIDDEN & {name for name, _ in imports(path)}
-    assert "torch.load(" not in text
-    assert "allow_pickle=True" not in text
+def test_nothing_is_pickled(modules: list[Module]) -> None:
+    pickling = [
+        f"{module.name}, line {line}: {name}"
+        for module in modules
+        for name, line in module.imports()
+        if name in FORBIDDEN
+    ]
+    loading = [
+        f"{module.name}: {call}"
+        for module in modules
+        for call in ("torch.load(", "allow_pickle=True")
+        if call in module.text
+    ]
+    assert pickling + loading == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_packages_are_imported_from_and_never_whole(path: Path) -> None:
+def test_packages_are_imported_from_and_never_whole(modules: list[Module]) -> None:
     # `model` and `index` are also everybody's names for variables; `import model` would be shadowed by one.
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            assert not {alias.name for alias in node.names} & set(PACKAGES), f"line {node.lineno}"
+    whole = [
+        f"{module.name}, line {node.lineno}"
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Import) and {alias.name for alias in node.names} & set(PACKAGES)
+    ]
+    assert whole == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_is_typed_and_says_what_it_is(package: str) -> None:
     assert (REPOSITORY / package / "py.typed").exists()
-    assert ast.get_docstring(ast.parse((REPOSITORY / package / "__init__.py").read_text(encoding="utf-8")))
+    assert ast.get_docstring(read(REPOSITORY / package / "__init__.py").tree)
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name_of(path)
+def test_every_module_says_what_it_is_for(modules: list[Module]) -> None:
+    assert [module.name for module in modules if not ast.get_docstring(module.tree)] == []
 
 
 def test_nothing_shadows_our_packages() -> None:
@@ -119,7 +142,7 @@ def test_nothing_shadows_our_packages() -> None:
     assert answer.stdout.splitlines() == [str(REPOSITORY / package) for package in PACKAGES]
 
 
-def test_the_heavy_libraries_are_where_the_rules_say() -> None:
+def test_the_heavy_libraries_are_where_the_rules_say(modules: list[Module]) -> None:
     """A rule about a library that nobody imports any more is a rule to remove."""
-    used = {library for path in modules() for library, _ in imports(path)}
+    used = {library for module in modules for library, _ in module.imports()}
     assert set(HOMES) - used == set()

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.archive import fill_archive, made_up
 from benchmarks.refresh import Day
 from benchmarks.trainer import by_stage
-from model.training import TrainingConfig
+from model.training import RefreshConfig, TrainingConfig
 from streams.archive_reading import read_archive
 from streams.shoppers import Habits, drifting, generate_columns
 
@@ -34,8 +34,9 @@ def test_stages_stand_beside_each_other() -> None:
 
 def test_a_drifting_day_is_foretold_by_every_way(tmp_path: Path) -> None:
     habits = drifting(Habits(n_new_items=10, launch_every_ms=60_000), 600_000)
-    clicks = generate_columns(3, 9_000, n_items=100, clicks_per_s=10.0, habits=habits)
-    lines = Day(clicks, 0.5, 3, tmp_path, TrainingConfig(n_epochs=2)).run()
+    clicks = generate_columns(3, 4_500, n_items=100, clicks_per_s=10.0, habits=habits)
+    training = TrainingConfig(n_epochs=1, learning_rate=1.6e-2)
+    lines = Day(clicks, 0.5, 3, tmp_path, training).run({"refresh": RefreshConfig(n_passes=2)})
     by_way = {line["way"]: line for line in lines}
     assert len({line["targets"] for line in lines}) == 1
     assert by_way["full"]["of_full"] == 1.0

@@ -84,7 +84,7 @@ def test_too_few_clicks_teach_nothing() -> None:
 
 def test_the_same_seed_gives_the_same_blend() -> None:
     encoder, index = untrained()
-    sessions = markov_sessions(100, N_ITEMS, randomness=0.3)
+    sessions = markov_sessions(40, N_ITEMS, randomness=0.3)
     memory = ItemMemory.remember(sessions, N_ITEMS)
     one, same, other = (learn_blend(memory, encoder, index.search, sessions, seed) for seed in (1, 1, 2))
     assert one is not None

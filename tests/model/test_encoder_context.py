@@ -191,8 +191,8 @@ def test_what_the_kind_decides_is_learnt_with_context_only(
     config = replace(
         PLAIN, n_units=24, embedding_dim=24, context=("kind",) if places else (), context_at=places
     )
-    training = TrainingConfig(n_epochs=5, n_lanes=16, learning_rate=2e-2)
-    encoder = train(kinds_decide(400, 0), N_ITEMS, config, training)
+    training = TrainingConfig(n_epochs=1, n_lanes=32, learning_rate=4e-2)
+    encoder = train(kinds_decide(2_000, 0), N_ITEMS, config, training)
     ranker = EncoderRanker(encoder, exact_search(encoder), np.zeros(N_ITEMS, dtype=np.int64))
     recall = evaluate_next_items(ranker, kinds_decide(100, 1), k=1).recall
     assert least <= recall <= most

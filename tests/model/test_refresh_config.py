@@ -2,6 +2,7 @@
 
 import pytest
 
+from model.encoder import EncoderConfig
 from model.sequences import Sequences
 from model.training import Progress, RefreshConfig, TrainingConfig, continue_training, train
 
@@ -32,7 +33,7 @@ def test_many_clicks_are_gone_through_less_often(
 def test_a_refresh_goes_through_so_many_clicks(most_clicks: int, expected: int) -> None:
     older, newest = (Sequences.from_lists([[n % 7, (n + 1) % 7] for n in range(size)]) for size in (500, 100))
     config = TrainingConfig(n_epochs=1)
-    encoder = train(older, 7, training_config=config)
+    encoder = train(older, 7, EncoderConfig(n_units=8, embedding_dim=8), config)
     told: list[Progress] = []
     refresh = RefreshConfig(most_clicks=most_clicks)
     continue_training(encoder, newest, config, older=older, refresh=refresh, on_progress=told.append)

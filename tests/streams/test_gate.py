@@ -30,7 +30,7 @@ from streams.snapshot import Snapshot, SnapshotError, list_snapshots, load_snaps
 from tests.tiny import tiny_parts
 
 ENCODER = EncoderConfig(n_units=24, embedding_dim=24)
-TRAINING = TrainingConfig(n_epochs=4)
+TRAINING = TrainingConfig(n_epochs=2)
 N_CLICKS, N_FIRST = 9_000, 6_000
 
 

@@ -24,7 +24,7 @@ from streams.shoppers import generate_columns
 from streams.snapshot import Snapshot, save_snapshot
 
 ENCODER = EncoderConfig(n_units=24, embedding_dim=24)
-TRAINING = TrainingConfig(n_epochs=4)
+TRAINING = TrainingConfig(n_epochs=2)
 N_CLICKS, N_FIRST = 9_000, 6_000
 NEW = np.array(["brand-new-1", "brand-new-2"])
 

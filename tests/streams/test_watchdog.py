@@ -1,7 +1,9 @@
 """When a worker stands still: judged from observations alone."""
 
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,6 +62,10 @@ def test_after_forgetting_patience_begins_anew() -> None:
     assert judge.observe(122, {0: 10}, {0: 20}) is not None
 
 
+LOOKS = 12
+"""So many that a patience of four has run out twice."""
+
+
 def watch(
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -67,15 +73,22 @@ def watch(
     committed: int = 10,
     topic_id: str = "id-1",
     clicks_wait: bool = True,
-    **changes: Any,
+    assigned: Callable[[], set[int] | None] = lambda: {0},
+    recovered: Callable[[], int] = lambda: 0,
 ) -> list[int]:
-    """Run a watchdog of 20 ms of patience for a while; gives the exit codes it ended with."""
+    """Run a watchdog of 20 ms of patience until it ends or has looked often; give the codes it ended with."""
     ended: list[int] = []
+    looks = itertools.count(1)
     done = threading.Event()
 
     def end(code: int) -> None:
         ended.append(code)
         done.set()
+
+    def look() -> set[int] | None:
+        if next(looks) > LOOKS:  # the looks before this one have been judged
+            done.set()
+        return assigned()
 
     def ask_broker(*_: Any) -> tuple[str, dict[int, int], dict[int, int]]:
         if not broker:
@@ -85,7 +98,6 @@ def watch(
     monkeypatch.setattr(Watchdog, "_ask_broker", ask_broker)
     monkeypatch.setattr(Watchdog, "_broker_answers", lambda _: broker)
     monkeypatch.setattr(Watchdog, "_clicks_wait", lambda *_: clicks_wait)
-    options: dict[str, Any] = {"assigned": lambda: {0}, "recovered": lambda: 0} | changes
     dog = Watchdog(
         KafkaConnection("nowhere:1"),
         "nextclick",
@@ -94,10 +106,11 @@ def watch(
         patience_s=0.02,
         recovery_patience_s=0.02,
         end=end,
-        **options,
+        assigned=look,
+        recovered=recovered,
     )
     dog.start()
-    done.wait(0.3)
+    assert done.wait(60)
     dog.stop()
     dog._thread.join()
     return ended
