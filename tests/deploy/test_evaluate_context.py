@@ -13,7 +13,8 @@ from tests.deploy.test_evaluate import evaluate
 
 N_ITEMS = 20
 STEPS = {"view": 1, "buy": 7}
-SMALL = ("--units", "32", "--epochs", "3", "--learning-rate", "0.03", "--k", "5")
+TRAINING = {"units": 32, "epochs": 1, "batch-size": 32, "learning-rate": 0.06}
+SMALL = (*(text for name, value in TRAINING.items() for text in (f"--{name}", str(value))), "--k", "5")
 
 
 def write_clicks_with_kinds(path: Path, n_sessions: int, seed: int) -> str:
@@ -33,7 +34,7 @@ def write_clicks_with_kinds(path: Path, n_sessions: int, seed: int) -> str:
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("clicks")
-    train = write_clicks_with_kinds(folder / "train.tsv", 450, 0)
+    train = write_clicks_with_kinds(folder / "train.tsv", 1_500, 0)
     return ("--train", train, "--test", write_clicks_with_kinds(folder / "test.tsv", 40, 1), *SMALL)
 
 
@@ -58,11 +59,11 @@ def test_kinds_that_are_not_read_are_told_of(
 ) -> None:
     monkeypatch.setenv("NEXTCLICK_UNITS", "8")
     monkeypatch.setenv("NEXTCLICK_EPOCHS", "1")
-    train, test = flags[1], flags[3]
+    test = flags[3]  # the smaller file, for nothing has to be learnt
     rest = (
         ("--test", test) if command == "evaluate" else ("--minutes", "0", "--out", str(tmp_path / "a.toml"))
     )
-    arguments = (command, "--train", train, *rest, "--click-context", "kind,gap")
+    arguments = (command, "--train", test, *rest, "--click-context", "kind,gap")
     small = ("--methods", "lstm") if command == "evaluate" else ()
     for column, n_warnings in (((), 1), (("--kind-column", "Action"), 0)):
         assert run([*arguments, *small, *column]) == 0
@@ -75,8 +76,8 @@ def test_a_search_trains_with_context(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in (("UNITS", "32"), ("EPOCHS", "3"), ("LEARNING_RATE", "0.03")):
-        monkeypatch.setenv(f"NEXTCLICK_{name}", value)
+    for name, value in TRAINING.items():
+        monkeypatch.setenv(f"NEXTCLICK_{name.upper().replace('-', '_')}", str(value))
     out, found = str(tmp_path / "nextclick.toml"), []
     for context in ((), ("--click-context", "kind", "--kind-column", "Action")):
         assert run(["tune", "--train", flags[1], "--minutes", "0", "--out", out, *context, "--json"]) == 0
