@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +65,12 @@ def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'faust', 'faiss', 'aiokafka', 'pyarrow'} & set(sys.modules);"
         "sys.exit(code or len(heavy))"
     )
-    started = time.monotonic()
+    before = os.times()
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    after = os.times()
     assert answer.returncode == 0, answer.stderr
-    assert time.monotonic() - started < 3  # 0.35 s on an idle machine
+    cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
+    assert cpu_s < 2  # 0.35 s on an idle machine, and not much more on a busy one
     assert all(summary.split(",")[0] in answer.stdout for summary in COMMANDS.values())
 
 
@@ -160,16 +161,15 @@ def test_passwords_are_never_printed(capsys: pytest.CaptureFixture[str]) -> None
         assert re.search(r"sasl_password\W.*\*{8}", printed.out)
 
 
-# Each command runs in a fork of one process that has imported them all: imports are most of what they cost.
+# Each command runs in a fork of one process, which has imported it: imports are most of what they cost.
 RUN_ALL = """
 import json, os, sys
 from deploy.cli.main import load_command, main
 
 commands = json.loads(sys.argv[1])
-for name, *_ in commands:
-    load_command(name)
 children = []
 for n, command in enumerate(commands):
+    load_command(command[0])
     if (child := os.fork()) == 0:
         for descriptor, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{n}.{name}", os.O_WRONLY | os.O_CREAT), descriptor)
@@ -183,7 +183,7 @@ def test_an_unreachable_broker_is_named_within_ten_seconds(tmp_path: Path) -> No
     write_click_file(tmp_path / "clicks.tsv", generate_columns(1, 10, start_ms=1_396_742_400_000))
     replay = ["replay", str(tmp_path / "clicks.tsv")]
     topics = (["topics", "create"], ["topics", "show"])
-    commands = (*topics, ["broker"], ["watch"], ["trainer", "--once"], replay)
+    commands = (*topics, ["broker"], ["watch"], replay, ["trainer", "--once"])  # torch comes last
     environment = os.environ | {"NEXTCLICK_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     program = [sys.executable, "-c", RUN_ALL, json.dumps(commands)]
     answer = subprocess.run(

@@ -89,12 +89,12 @@ def test_schedules() -> None:
 def test_clicks_go_out_when_they_are_due(rate: float) -> None:
     recorder = Recorder()
     n_clicks = int(rate * 0.5)
+    began = time.monotonic()  # the first record may come late on a busy machine
     sent = Sender(recorder, "clicks").run(clicks(n_clicks), at_rate(rate), threading.Event(), None)
     assert sent.n_clicks == n_clicks
-    times = [when for when, _, _ in recorder.records]
-    early = [when - times[0] - n / rate for n, when in enumerate(times)]
-    assert min(early) > -0.02
-    assert sorted(early)[len(early) // 2] < 0.02  # in the median, whatever else the machine does
+    late = [when - began - n / rate for n, (when, _, _) in enumerate(recorder.records)]
+    assert min(late) > -0.02
+    assert sorted(late)[len(late) // 2] < 0.02  # in the median, whatever else the machine does
 
 
 def test_a_click_carries_its_fields_and_its_session_as_the_key() -> None:
