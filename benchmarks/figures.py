@@ -7,17 +7,18 @@ from benchmarks import sizing
 from benchmarks.kept import Found, Results, newest
 from benchmarks.report import markdown, show
 
-ORDER = ("accuracy", "stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
+ORDER = ("stream", "latency", "scale", "recovery", "memory", "swap", "index", "faults")
 RATIOS = ("worker/forward", "worker/naive", "naive/forward", "nextclick/forward")
 
 
 def marks(results: Results) -> Iterator[str]:
     """What was set out for, beside what was measured; the newest run of each kind.
 
-    What had only to be more than nothing, and is, has its figures in docs/model.md and is left out.
+    What had only to be more than nothing, and is, has its figures in docs/model.md and is left out, and
+    accuracy, which has a table of its own.
     """
     lines, ran = [], []
-    for kind in (*ORDER, *sorted(results.keys() - set(ORDER))):
+    for kind in (*ORDER, *sorted(results.keys() - {*ORDER, "accuracy"})):
         one = newest(results, kind)
         if one is None or not one.get("marks"):
             continue

@@ -32,6 +32,13 @@ def accuracy(results: Results) -> Iterator[str]:
     )
     if one is not None:
         yield ""
+        yield from markdown(
+            [
+                {"what": mark["what"], "mark": mark["mark"], "measured": f"{mark['measured']:.4f}"}
+                for mark in one["marks"]
+            ]
+        )
+        yield ""
         for said in dict.fromkeys(line["command"] for line in lines):
             yield f"`{said}`  "
         yield from conditions([one])

@@ -19,7 +19,7 @@ class TableError(NextclickError):
 
 
 PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
-    "README.md": {"marks": figures.marks},
+    "README.md": {"accuracy": learnt.best_of_each, "marks": figures.marks},
     "benchmarks/README.md": {
         "stream": figures.stream,
         "latency": figures.latency,
@@ -36,6 +36,7 @@ PLACES: Mapping[str, Mapping[str, Callable[[Results], Iterator[str]]]] = {
         "fresh": fresh_tables.foretold,
         "refreshing": trainer_tables.refreshing,
     },
+    "docs/evaluation.md": {"accuracy": learnt.accuracy},
     "docs/operations.md": {"one worker": figures.one_worker, "sizes": figures.sized},
     "docs/faults.md": {"faults": faulted.faults},
 }

@@ -54,7 +54,7 @@ def draw_comparison(result: dict[str, Any], path: Path) -> None:
             groups = figures["by_session_length"]
             heights = [group[f"recall@{k}"] for group in groups.values()]
             by_length.plot(list(groups), heights, color=colour, marker="o", ms=3, lw=1.2, label=name)
-        by_length.set_title(f"Recall@{k} by the session's clicks, same colours")
+        by_length.set_title(f"Recall@{k} by the session's clicks")
         by_length.grid(True, axis="y")
 
 

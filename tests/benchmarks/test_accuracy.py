@@ -51,6 +51,7 @@ def test_every_method_stands_beside_the_first_one_with_its_intervals() -> None:
         "machine": {"cpu": "a", "cores": 2, "memory_gb": 24},
         "versions": {"kafka": "4", "python": "3.11", "nextclick": "abc"},
         "benchmark": "accuracy",
+        "marks": [],
     }
     lines = list(table({"accuracy": [one]}))
     assert lines[2].startswith("| yoochoose100k, 10,152 | `nextclick` | 0.7000 [0.6800, 0.7200] |")

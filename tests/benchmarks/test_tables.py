@@ -50,5 +50,5 @@ def test_numbers_stand_to_the_right_and_absent_ones_are_empty() -> None:
 
 
 def test_a_file_without_a_place_is_refused() -> None:
-    with pytest.raises(TableError, match="no place for the table 'marks'"):
+    with pytest.raises(TableError, match="no place for the table 'accuracy'"):
         with_tables("# A file\n", PLACES["README.md"], {})
