@@ -38,18 +38,7 @@ def faults(results: Results) -> Iterator[str]:
         yield from markdown([])
         return
     run = runs[-1]
-    yield from markdown(
-        [
-            {
-                "row": row["row"],
-                "fault": row["fault"],
-                "must be seen": row["must_show"],
-                "held": _held(row),
-                "seen": ", ".join(_seen(row["figures"])),
-            }
-            for row in run["rows"]
-        ]
-    )
+    yield from markdown([_line(row) for row in run["rows"]])
     n_held = sum(row["held"] for row in run["rows"])
     form = "long rows shortened (`--short`)" if run["conditions"]["shortened"] else "in full"
     yield ""
@@ -57,6 +46,35 @@ def faults(results: Results) -> Iterator[str]:
         f"{n_held} of {len(run['rows'])} rows held, {form}, in {run['seconds'] / 60:.0f} minutes on"
         f" {run['machine']['cores']} cores, {run['started'][:10]}, commit {run['versions']['nextclick']}."
     )
+    if run["conditions"]["shortened"] and (longer := _in_full(results)):
+        yield ""
+        yield "In full, each by itself:"
+        yield ""
+        yield from markdown(
+            [
+                _line(row) | {"run": f"{alone['started'][:10]}, commit {alone['versions']['nextclick']}"}
+                for row, alone in longer
+            ]
+        )
+
+
+def _in_full(results: Results) -> list[tuple[Found, Found]]:
+    """The newest run of each row that was not shortened, with the run it is of; by row."""
+    newest: dict[int, tuple[Found, Found]] = {}
+    for run in results.get("faults", ()):
+        if not run["conditions"]["shortened"]:
+            newest |= {row["row"]: (row, run) for row in run["rows"]}
+    return [newest[number] for number in sorted(newest)]
+
+
+def _line(row: Found) -> dict[str, Any]:
+    return {
+        "row": row["row"],
+        "fault": row["fault"],
+        "must be seen": row["must_show"],
+        "held": _held(row),
+        "seen": ", ".join(_seen(row["figures"])),
+    }
 
 
 def _held(row: Found) -> str:
