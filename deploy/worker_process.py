@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Protocol
 
 import prometheus_client
+import uvloop
 
 from deploy.settings import Settings
 from deploy.telemetry import TelemetryServer
@@ -68,6 +69,8 @@ def run_worker(settings: Settings, name: str) -> None:
     """Run a worker until SIGTERM or Ctrl-C; raises a NextclickError where it cannot start or crashes."""
     set_model_threads(1)
     set_index_threads(1)
+    # A policy, and not one loop: the thread that fetches makes its own.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     connection, folder = settings.connection(), worker_folder(settings, name)
     with ExitStack() as stack:
         stack.enter_context(worker_lock(folder))

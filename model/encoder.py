@@ -11,6 +11,8 @@ coordinate of the item vector, so that the inner product a nearest-neighbour ind
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.arrays import Float32Array, Int64Array
-from model.encoder_cells import CELLS, Parts, dropout, glorot_uniform
+from model.encoder_cells import CELLS, RecurrentLayer, dropout, glorot_uniform
 from model.encoder_config import EncoderConfig
 from model.encoder_context import ContextCoder, ContextTables
+from model.encoder_serving import ServingEncoder
 
 __all__ = ["EncoderConfig", "SessionEncoder"]
 
@@ -46,11 +49,16 @@ class SessionEncoder(nn.Module):
         self.layers = nn.ModuleList(
             cell(dim + beside if layer == 0 else n_units, n_units) for layer in range(config.n_layers)
         )
-        self._n_parts = cell.n_parts
+        self.n_parts = cell.n_parts
         self._recurrent_dim = cell.n_parts * config.n_layers * n_units
         self.projection = None if dim == n_units else nn.Parameter(torch.empty(dim, n_units))
         if seed is not None:
             self.reset_parameters(torch.Generator().manual_seed(seed))
+
+    def recurrent_layers(self) -> Iterator[RecurrentLayer]:
+        """The layers, from the input on."""
+        for layer in self.layers:
+            yield cast(RecurrentLayer, layer)
 
     @property
     def state_dim(self) -> int:
@@ -80,8 +88,8 @@ class SessionEncoder(nn.Module):
                 self.log_scale.fill_(math.log(config.initial_scale))
             if self.projection is not None:
                 glorot_uniform(self.projection, config.n_units, config.embedding_dim, generator)
-        for layer in self.layers:
-            layer.reset_parameters(generator)  # type: ignore[operator]
+        for layer in self.recurrent_layers():
+            layer.reset_parameters(generator)
         if self.context is not None:
             self.context.reset_parameters(generator)
 
@@ -120,7 +128,7 @@ class SessionEncoder(nn.Module):
         at = None if self.context is None else self.context.rows(codes, inputs.shape[:2])
         if self.context is not None and at is not None:
             inputs = self.context.at_input(inputs, at)
-        n = self._n_parts
+        n = self.n_parts
         parts = list(state[:, : self._recurrent_dim].chunk(n * config.n_layers, dim=1))
         outputs = []
         for step, (x, kept) in enumerate(zip(inputs.unbind(0), keep.unsqueeze(-1).unbind(0), strict=True)):
@@ -155,6 +163,10 @@ class SessionEncoder(nn.Module):
         """States of n sessions without a click; (n, state_dim)."""
         return np.zeros((n, self.state_dim), dtype=np.float32)
 
+    def serving(self) -> ServingEncoder:
+        """What `advance` and `queries` are done by, to be kept where they are called for every click."""
+        return ServingEncoder(self)
+
     def advance(
         self, states: Float32Array, rows: Int64Array, codes: Int64Array | None = None
     ) -> Float32Array:
@@ -162,47 +174,11 @@ class SessionEncoder(nn.Module):
 
         `codes` are of the clicks' context, (n, 3), from `context_coder`; None stands for zeros.
         """
-        with torch.inference_mode():
-            # Not the whole table ahead of time: of a million items it would be 400 MB more, twice at a swap.
-            x = self.unit(self.items.index_select(0, torch.from_numpy(rows)))
-            before = torch.from_numpy(states)
-            if self.context is not None:
-                return self._advance_in_context(x, before, codes)
-            after = self._step(x, before.chunk(self._n_parts * self.config.n_layers, dim=1))
-            advanced: Float32Array = torch.cat(after, dim=1).numpy()
-            return advanced
-
-    def _step(self, x: Tensor, parts: Parts) -> list[Tensor]:
-        """One step of all layers; the parts of all, and the new ones."""
-        n = self._n_parts
-        after: list[Tensor] = []
-        for i, layer in enumerate(self.layers):
-            after += layer(x, parts[n * i : n * (i + 1)])
-            x = after[n * i]
-        return after
-
-    def _advance_in_context(self, x: Tensor, before: Tensor, codes: Int64Array | None) -> Float32Array:
-        context: ContextTables = self.context  # type: ignore[assignment]
-        n = self._n_parts
-        at = context.rows(None if codes is None else torch.from_numpy(codes), x.shape[:1])
-        parts = list(before[:, : self._recurrent_dim].chunk(n * self.config.n_layers, dim=1))
-        parts[::n] = context.at_recurrence(parts[::n], at)
-        after = self._step(context.at_input(x, at), parts) + context.kept(at)
-        advanced: Float32Array = torch.cat(after, dim=1).numpy()
-        return advanced
+        return self.serving().advance(states, rows, codes)
 
     def queries(self, states: Float32Array) -> Float32Array:
         """Query vectors for the index; (n, state_dim) → (n, query_dim)."""
-        n_units = self.config.n_units
-        last = self._recurrent_dim - self._n_parts * n_units  # where the last layer's state begins
-        with torch.inference_mode():
-            stored = torch.from_numpy(states)
-            at = stored[:, self._recurrent_dim :].long() if self.state_dim > self._recurrent_dim else None
-            query = self.project(stored[:, last : last + n_units], at)
-            if self.bias is not None:
-                query = F.pad(query, (0, 1), value=1.0)
-            found: Float32Array = (query * self.scale()).contiguous().numpy()
-            return found
+        return self.serving().queries(states)
 
     def item_vectors(self, rows: Int64Array | None = None) -> Float32Array:
         """What the index holds, of all items or of the rows; (n_items, query_dim)."""

@@ -66,8 +66,10 @@ class ContextTables(nn.Module):
         super().__init__()
         sizes = {"kind": 1 + len(config.kinds), "gap": 2 + len(GAP_EDGES_MS), "hour": 24}
         chosen = [sizes[feature] for feature in config.context]
-        self._columns = [CONTEXT_FEATURES.index(feature) for feature in config.context]
-        self.register_buffer("_first", torch.tensor([0, *np.cumsum(chosen)[:-1]]), persistent=False)
+        self.columns = [CONTEXT_FEATURES.index(feature) for feature in config.context]
+        # where each chosen feature's codes begin in a table
+        self.first: Tensor
+        self.register_buffer("first", torch.tensor([0, *np.cumsum(chosen)[:-1]]), persistent=False)
 
         def table(place: str, width: int) -> nn.Parameter | None:
             return nn.Parameter(torch.empty(sum(chosen), width)) if place in config.context_at else None
@@ -89,14 +91,13 @@ class ContextTables(nn.Module):
     @property
     def n_kept(self) -> int:
         """Numbers that a state keeps of its latest click's context, for the output."""
-        return 0 if self.output is None else len(self._columns)
+        return 0 if self.output is None else len(self.columns)
 
     def rows(self, codes: Tensor | None, shape: torch.Size) -> Tensor:
         """Where the tables are read for codes of all features, (…, 3) → (…, features); zeros for None."""
-        first: Tensor = self._first  # type: ignore[assignment]
         if codes is None:
-            return first.expand(*shape, -1)
-        return codes[..., self._columns] + first
+            return self.first.expand(*shape, -1)
+        return codes[..., self.columns] + self.first
 
     def at_input(self, x: Tensor, rows: Tensor) -> Tensor:
         """The item's embedding times its factors, and the context's vector after it; (…, n_inputs)."""

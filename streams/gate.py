@@ -275,13 +275,13 @@ def _figures(served: Measurement, alone: Measurement) -> dict[str, float]:
 def _latency_ms(snapshot: Snapshot) -> float:
     """CPU time of one recommendation: a trainer gives way to all else, so that other time tells nothing."""
     rows = np.linspace(0, snapshot.encoder.n_items - 1, TIMED_CLICKS).astype(np.int64)
-    taken = []
+    encoder, taken = snapshot.encoder.serving(), []
     for row in rows:
         recent = np.full((1, K), -1, dtype=np.int64)
         recent[0, 0] = row
         began = time.process_time()
-        states = snapshot.encoder.advance(snapshot.encoder.initial_states(1), row[None])
-        queries = snapshot.encoder.queries(states)
+        states = encoder.advance(snapshot.encoder.initial_states(1), row[None])
+        queries = encoder.queries(states)
         if snapshot.ranking is None:
             snapshot.index.search(queries, min(K, snapshot.index.n_items))
         else:

@@ -31,6 +31,7 @@ class ItemRanking:
 
     def __init__(self, snapshot: Snapshot, ranking: Ranking) -> None:
         self._snapshot = snapshot
+        self._serving = snapshot.encoder.serving()
         self._blended = snapshot.ranking if ranking is Ranking.NEXTCLICK else None
 
     def best(
@@ -49,7 +50,7 @@ class ItemRanking:
         """
         if stand_ins is not None:
             states = self._stepped(states, stand_ins)
-        search, queries = self._snapshot.index.search, self._snapshot.encoder.queries(states)
+        search, queries = self._snapshot.index.search, self._serving.queries(states)
         if self._blended is None:
             scores, rows = search(queries, n)
             if not fresh:
@@ -71,7 +72,7 @@ class ItemRanking:
     def _stepped(self, states: NDArray[np.float32], stand_ins: NDArray[np.int64]) -> NDArray[np.float32]:
         """The states as if the items that stand in had been clicked, for this answer only."""
         states, stepping = states.copy(), np.flatnonzero(stand_ins != _UNKNOWN)
-        moved = self._snapshot.encoder.advance(states[stepping], stand_ins[stepping])
+        moved = self._serving.advance(states[stepping], stand_ins[stepping])
         states[stepping] = moved.astype(STATE_DTYPE)
         return states
 

@@ -136,6 +136,7 @@ class Recommender:
         self.snapshot = snapshot
         self.fresh = fresh
         self._encoder = snapshot.encoder
+        self._serving = snapshot.encoder.serving()
         self._coder = snapshot.encoder.context_coder()
         self._vocabulary = snapshot.vocabulary
         self._item_ranking = ItemRanking(snapshot, ranking)
@@ -270,7 +271,7 @@ class Recommender:
 
     def _advance(self, states: States, lines: list[int], rows: list[int], codes: list[_Codes]) -> None:
         context = None if self._coder is None else np.array(codes, dtype=np.int64)
-        moved = self._encoder.advance(states[lines], np.array(rows, dtype=np.int64), context)
+        moved = self._serving.advance(states[lines], np.array(rows, dtype=np.int64), context)
         states[lines] = moved.astype(STATE_DTYPE)
 
     def _close(self, lines: Mapping[SessionRef, _Line], states: States) -> dict[SessionRef, Session]:

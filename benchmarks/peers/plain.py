@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+import uvloop
 
 
 def arguments(text: str | None) -> argparse.ArgumentParser:
@@ -52,6 +53,7 @@ def raw_topic(app: faust.App, name: str, **options: Any) -> Any:
 def run(app: faust.App) -> None:
     """Run until SIGTERM; without the spinner, whose log level costs a tenth of the rate."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # as the worker
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = faust.Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
