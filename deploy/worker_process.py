@@ -1,7 +1,6 @@
 """One worker as a process: what has to hold before Faust starts, running it, and leaving cleanly."""
 
 import asyncio
-import gc
 import logging
 import signal
 import threading
@@ -14,6 +13,7 @@ from typing import Protocol
 import prometheus_client
 import uvloop
 
+from deploy.garbage import GarbageCollection
 from deploy.settings import Settings
 from deploy.telemetry import TelemetryServer
 from deploy.worker_parts import (
@@ -45,9 +45,6 @@ from streams.worker_config import WorkerConfig
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-GC_THRESHOLDS = (50_000, 10, 10)
-"""A batch in hand is some 30,000 containers, none in a cycle: with Python's 700 the collector took 12 % of a
-loaded worker's time, and every few seconds 150 ms in one piece."""
 LIVE_PATIENCE_S = 20.0
 CANARY_PATIENCE_S = 20.0
 STOP_MARGIN_S = 10.0
@@ -183,11 +180,9 @@ class _Process:
 
     async def _make_worker(self) -> None:
         self._worker = Worker(self._config, self._sides, self._metrics, self._quality)
-        gc.collect()
-        gc.freeze()  # all that was imported and built so far: a full collection need not look at it
-        gc.set_threshold(*GC_THRESHOLDS)
         # Not as a task of the app: those begin only when the table is recovered.
-        self._beating = asyncio.get_running_loop().create_task(self._beat(self._worker))
+        beating = self._beat(self._worker, GarbageCollection())
+        self._beating = asyncio.get_running_loop().create_task(beating)
 
     def _sides(self) -> Sides:
         production = self._serving.current
@@ -198,14 +193,15 @@ class _Process:
         give_up = partial(self._canary.give_up, canary.snapshot.version)
         return Sides(production, canary, self._canary_share, give_up)
 
-    async def _beat(self, worker: Worker) -> None:
-        """Show that the loop turns, and keep the gauges that follow the clock."""
+    async def _beat(self, worker: Worker, garbage: GarbageCollection) -> None:
+        """Show that the loop turns, keep the gauges that follow the clock, and tidy up."""
         while True:
             worker.ownership.beat()
             self._beat_s = time.monotonic()
             created_s = self._sides().production.snapshot.manifest.created_ms / 1000
             self._metrics.snapshot_age.set(time.time() - created_s)
             self._metrics.ready.set(not self.missing())
+            garbage.beat()
             await asyncio.sleep(HEARTBEAT_S)
 
     def is_live(self) -> bool:
