@@ -101,13 +101,19 @@ def training(results: Results) -> Iterator[str]:
 
 
 def ablation(results: Results) -> Iterator[str]:
-    """What is lost without each part: Recall@20 / MRR@20 of both rankings, means over the seeds."""
-    one = newest(results, "ablation")
-    if one is None:
+    """What is lost without each part: Recall@20 / MRR@20 of both rankings, means over the seeds.
+
+    Each log by the newest run that looked at it.
+    """
+    by_log: dict[str, list[Found]] = {}
+    for run in results.get("ablation", ()):
+        for log in {line["log"] for line in run["figures"]}:
+            by_log[log] = [line for line in run["figures"] if line["log"] == log]
+    if not by_log:
         yield from markdown([])
         return
-    lines: Sequence[Found] = one["figures"]
-    logs = dict.fromkeys(line["log"] for line in lines)
+    logs = sorted(by_log)
+    lines = [line for log in logs for line in by_log[log]]
     parts = dict.fromkeys(line["without"] for line in lines)
     whole = {log: _accuracy(lines, log, "nothing") for log in logs}
     rows = []
@@ -123,7 +129,7 @@ def ablation(results: Results) -> Iterator[str]:
     yield ""
     targets = {line["log"]: line["targets"] for line in lines}
     told = ", ".join(f"{log} {n:,}" for log, n in targets.items())
-    seeds = ", ".join(map(str, one["conditions"]["seeds"]))
+    seeds = ", ".join(sorted({str(line["seed"]) for line in lines}))
     yield f"Recall@20 / MRR@20, below the first line the difference from it; seeds {seeds}; targets: {told}."
 
 

@@ -26,3 +26,13 @@ def test_parts_stand_as_differences_of_means() -> None:
     assert lines[2] == "| nothing | 0.6100 / 0.6100 | 0.7100 / 0.3000 | 0.4000 / 0.4000 | 0.5000 / 0.3000 |"
     assert lines[3] == "| cosine | -0.1100 / -0.1100 | -0.0100 / +0.0000 |  |  |"
     assert lines[4] == "| links |  | -0.0600 / +0.0000 |  |  |"
+
+
+def test_each_log_is_of_the_newest_run_that_looked_at_it() -> None:
+    runs = [
+        {"figures": [a_line("a", "nothing", 1, 0.1, 0.1), a_line("b", "nothing", 1, 0.2, 0.2)]},
+        {"figures": [a_line("a", "nothing", 3, 0.6, 0.7)]},
+    ]
+    lines = list(ablation({"ablation": runs}))
+    assert lines[2] == "| nothing | 0.6000 / 0.6000 | 0.7000 / 0.3000 | 0.2000 / 0.2000 | 0.2000 / 0.3000 |"
+    assert "seeds 1, 3;" in lines[-1]
