@@ -7,13 +7,16 @@ its deaths, so its clicks are safe.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from streams.errors import NextclickError
 from streams.events import Reason, Rejection
+from streams.table import explain
 
 DEATHS_ALLOWED: Final = 3
 
@@ -60,6 +63,21 @@ class InFlight:
         if (record.partition, record.offset) == self._died_at and self._deaths >= DEATHS_ALLOWED:
             return Rejection(Reason.POISON, f"ended the process {self._deaths} times running")
         return None
+
+    @contextmanager
+    def noted(self, records: Sequence[Any]) -> Iterator[None]:
+        """Note the records while something is done with them.
+
+        What an exception says of Kafka, the disk or the stored sessions is no click's fault: the note goes.
+        """
+        self.begin(records)
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, NextclickError) or explain(error) is not None:
+                self._write(Note())
+            raise
+        self.end(records)
 
     def begin(self, records: Sequence[Any]) -> None:
         """Note the records, before anything is done with them."""

@@ -124,6 +124,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """Let these offsets be committed: every record below them is answered and its state stored."""
         self._done.update(next_offsets)
 
+    def generation(self) -> int:
+        """Give the group's generation, -1 from when the group has said that it knows this member no more.
+
+        Faust's own number changes only with the next assignment.
+        """
+        consumer = self._thread._consumer
+        return -1 if consumer is None else int(consumer._coordinator.generation)
+
     def committed(self, tp: TP) -> int | None:
         """Give the offset that was committed last, None where nothing is known."""
         offset: int | None = self._committed_offset.get(tp)

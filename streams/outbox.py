@@ -7,17 +7,23 @@ ahead of what was sent. Here the records of one micro-batch become one produce b
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
 
-PATIENCE_S: Final = 30
+REQUEST_TIMEOUT_S: Final = 30
+PATIENCE_S: Final = 45.0
+"""More than a request takes that a paused broker never answers, so that there is a second one; less than the
+watchdog's, which knows nothing of the cause."""
 MAX_BATCH_BYTES: Final = 900_000  # the brokers' default limit is 1,048,588 with headers
+STOP_PATIENCE_S: Final = 5.0
 Headers = tuple[tuple[str, bytes], ...]
+_Delivery = tuple[int, int, asyncio.Future[Any]]  # partition, records, what the brokers answer
 
 
 class DeliveryError(NextclickError):
@@ -55,7 +61,7 @@ class Outbox:
             "enable_idempotence": True,
             "linger_ms": 0,  # a linger is paid once per batch and stalls the whole worker
             "max_batch_size": MAX_BATCH_BYTES,
-            "request_timeout_ms": PATIENCE_S * 1000,
+            "request_timeout_ms": REQUEST_TIMEOUT_S * 1000,
         }
         self._producer: AIOKafkaProducer | None = None
 
@@ -73,9 +79,10 @@ class Outbox:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Deliver what is under way and disconnect."""
+        """Deliver what is under way and disconnect; what nobody takes is given up."""
         if self._producer is not None:
-            await self._producer.stop()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), STOP_PATIENCE_S)
 
     async def deliver(self, records: Iterable[Outgoing]) -> dict[int, int]:
         """Write the records and wait until all are acknowledged.
@@ -86,8 +93,26 @@ class Outbox:
         """
         if self._producer is None:
             raise RuntimeError("the outbox is not started")
+        try:
+            deliveries = await self._hand_over(records)
+            # An idempotent producer goes on trying for ever.
+            futures = [future for *_, future in deliveries]
+            pending = (await asyncio.wait(futures, timeout=PATIENCE_S))[1] if futures else ()
+            if pending:
+                raise KafkaTimeoutError(f"no answer for {len(pending)} of {len(futures)} partitions")
+            return {partition: future.result().offset + count - 1 for partition, count, future in deliveries}
+        except KafkaError as error:
+            raise DeliveryError(
+                f"the brokers refused what was to be written, or did not take it within {PATIENCE_S:.0f} s:"
+                f" {error}; none of these clicks is acknowledged, they come again to the worker that is"
+                " started next"
+            ) from error
+
+    async def _hand_over(self, records: Iterable[Outgoing]) -> list[_Delivery]:
+        """Give the producer the records, one batch a partition, or more where they are too large for it."""
+        assert self._producer is not None
         builders: dict[tuple[str, int], Any] = {}
-        deliveries: list[Any] = []
+        deliveries: list[_Delivery] = []
         for record in records:
             target = (record.topic, record.partition)
             builder = builders.get(target)
@@ -97,20 +122,9 @@ class Outbox:
                 builder = builders[target] = self._producer.create_batch()
                 _append(builder, record)  # the first one always: if it is too large, the broker refuses it
         deliveries += [await self._send(builder, target) for target, builder in builders.items()]
-        last: dict[int, int] = {}
-        for partition, count, future in deliveries:
-            try:
-                metadata = await future
-            except KafkaError as error:
-                raise DeliveryError(
-                    f"the brokers refused what was to be written, or did not take it within {PATIENCE_S} s:"
-                    f" {error}; none of these clicks is acknowledged, they come again to the worker that is"
-                    " started next"
-                ) from error
-            last[partition] = metadata.offset + count - 1
-        return last
+        return deliveries
 
-    async def _send(self, builder: Any, target: tuple[str, int]) -> tuple[int, int, asyncio.Future[Any]]:
+    async def _send(self, builder: Any, target: tuple[str, int]) -> _Delivery:
         assert self._producer is not None
         topic, partition = target
         builder.close()

@@ -1,8 +1,9 @@
 """Who may write: whether the partitions of a batch are still this worker's.
 
-Faust's generation of the group says so only after the next assignment. Between a revocation and that, and
-after the process was stopped for longer than the group waits, the number looks right and is not: another
-worker may have taken over, and an older state written behind its newer one would be believed.
+The generation of the group says so, which the client takes back when the group does not know it any more.
+Between a revocation and the next assignment, and after the process was stopped for longer than the group
+waits, the number looks right and is not: another worker may have taken over, and an older state written
+behind its newer one would be believed.
 """
 
 import logging
@@ -12,6 +13,12 @@ from collections.abc import Callable
 from streams.endings import EXIT_PAUSED
 
 _log = logging.getLogger(__name__)
+
+
+def awake_or_not_s() -> float:
+    """Seconds that pass also while the host sleeps, where the system counts them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
 
 
 class PartitionsMovedError(Exception):
@@ -32,7 +39,7 @@ class Ownership:
         generation: Callable[[], int],
         *,
         end: Callable[[int], None],
-        now_s: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = awake_or_not_s,
     ) -> None:
         self._session_timeout_s = session_timeout_s
         self._generation = generation

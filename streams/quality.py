@@ -13,6 +13,7 @@ Not compared are
 """
 
 import threading
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
@@ -120,7 +121,8 @@ class LiveQuality:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._shown: dict[str, _Shown] = {}  # the longest idle first
+        # The longest idle first; in a plain dict what is taken from the front is ever further from the front.
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._counts: dict[str, _Counts] = {}
         self._taken = threading.Lock()
 

@@ -149,7 +149,12 @@ def require_append_time(connection: KafkaConnection, name: str) -> None:
     key, wished = "message.timestamp.type", "LogAppendTime"
     with open_admin(connection) as admin:
         described = admin.describe_configs([ConfigResource("TOPIC", name)], config_filter="all")
-    found = described["topic"][name].get(key, {}).get("value")
+    if key not in described["topic"].get(name, {}):
+        raise TopicError(
+            f"the configuration of topic {name!r} cannot be read: the user needs the right to describe it"
+            " (DescribeConfigs)"
+        )
+    found = described["topic"][name][key].get("value")
     if found != wished:
         raise TopicError(
             f"topic {name!r} has {key} = {found}, it must be {wished}: set it with kafka-configs --alter"

@@ -96,6 +96,7 @@ class Watchdog:
         self._judge = StandstillJudge(patience_s)
         shorter_s = min(patience_s, recovery_patience_s)
         self._check_interval_s = min(CHECK_INTERVAL_S, shorter_s / CHECKS_WITHIN_PATIENCE)
+        self._n_strange = 0  # looks running that found another topic, or none
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -111,7 +112,11 @@ class Watchdog:
         recovered, recovered_s = self._recovered(), time.monotonic()
         checked_s = recovered_s
         while not self._stopping.wait(self._check_interval_s):
-            partitions = self._assigned()
+            try:
+                partitions = self._assigned()
+            except Exception as error:  # it is another thread's and changes meanwhile; seen at the next look
+                _log.debug("the watchdog cannot ask the worker: %s", error)
+                continue
             now_s = time.monotonic()
             if now_s - checked_s > PAUSE_S:
                 self._judge.forget()
@@ -136,7 +141,10 @@ class Watchdog:
             _log.debug("the watchdog cannot ask the broker: %s", error)
             self._judge.forget()
             return
-        if topic_id != self._topic_id:
+        self._n_strange = self._n_strange + 1 if topic_id != self._topic_id else 0
+        if self._n_strange == 1:
+            return  # a broker that has only just started may not know of a topic yet: it is asked again
+        if self._n_strange:
             self._stuck(f"topic {self._topic} was deleted or made anew while clicks were read from it")
         elif (problem := self._judge.observe(now_s, committed, ends)) is not None:
             if self._clicks_wait(committed, ends):
@@ -159,7 +167,9 @@ class Watchdog:
     def _clicks_wait(self, committed: Offsets, ends: Offsets) -> bool:
         """Tell whether a record lies beyond what is committed: transactions' markers take offsets, too."""
         try:
-            with open_consumer(self._connection, enable_auto_commit=False) as consumer:
+            # earliest: where the clicks from there on are too old and gone, those after them wait.
+            options = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+            with open_consumer(self._connection, **options) as consumer:
                 waiting = [
                     TopicPartition(self._topic, n) for n, offset in committed.items() if offset < ends[n]
                 ]

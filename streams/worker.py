@@ -11,14 +11,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from faust.types import TP
 
 from streams.app import build_app
 from streams.canary import Sides, answer_by_sides
 from streams.drift_watch import DriftMonitor
-from streams.endings import end_process
+from streams.endings import EXIT_STUCK, end_process
 from streams.errors import NextclickError
 from streams.events import Recommendation, encode_recommendation
 from streams.expiry import Expiry
@@ -50,6 +50,17 @@ class WrongTopicError(NextclickError):
     """The stored sessions belong to another ``clicks`` topic than the one that is there now."""
 
 
+class _Computed(NamedTuple):
+    """A batch of which nothing has been written yet."""
+
+    records: Sequence[Any]
+    arrivals: Sequence[Arrival]
+    answers: Answers
+    rejected: Sequence[Rejected]
+    outgoing: list[Outgoing]
+    states: dict[int, dict[bytes, bytes | None]]
+
+
 class Worker:
     """Answers clicks; built around a Faust app that it configures but does not run."""
 
@@ -63,7 +74,7 @@ class Worker:
         self.app = build_app(config, self)
         self.ownership = Ownership(
             config.session_timeout_s,
-            lambda: int(self.app.consumer_generation_id),
+            lambda: int(self.app.consumer.generation()),
             end=partial(end_process, config.folder),
         )
         self.n_answered = 0  # records through all eight steps: what the watchdog sees move
@@ -130,7 +141,16 @@ class Worker:
         try:
             await asyncio.wait_for(self._turn.acquire(), self._config.stop_wait_s)
         except TimeoutError:
-            _log.warning("the running batch did not finish in %.0f s: given up", self._config.stop_wait_s)
+            wait_s = self._config.stop_wait_s
+            if not self.app.should_stop:
+                # What the producer still holds goes out when the brokers take it, behind the next owner's.
+                _log.critical(
+                    "the running batch did not finish in %.0f s, and its partitions go to another worker:"
+                    " the worker ends itself, to be started again",
+                    wait_s,
+                )
+                end_process(self._config.folder, EXIT_STUCK)
+            _log.warning("the running batch did not finish in %.0f s: given up", wait_s)
         else:
             self._turn.release()
         self.ownership.close()
@@ -188,8 +208,14 @@ class Worker:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
         progress, sides = Progress(self._metrics.stages), self._serving_now()
         self.ownership.check(generation)
-        self._in_flight.begin(records)
-        progress.done(Step.TAKE)
+        with self._in_flight.noted(records):
+            progress.done(Step.TAKE)
+            done = self._compute(records, sides, progress)
+        await self._store(done, generation, sides, progress)
+        return len(done.records)
+
+    def _compute(self, records: Sequence[Any], sides: Sides, progress: Progress) -> "_Computed":
+        """Steps 2 to 5, and what is to be sent: all that a click's content can end the process by."""
         # 2. Decode and check; a bad record becomes a rejection and the rest go on.
         decoded = decode_batch(records, self._in_flight.quarantined)
         progress.done(Step.DECODE)
@@ -206,13 +232,25 @@ class Worker:
             sides, records, decoded.arrivals, sessions, created_ms, progress.done
         )
         rejected = decoded.rejected + poison
+        computed = _Computed(
+            records,
+            decoded.arrivals,
+            answers,
+            rejected,
+            list(self._outgoing(answers.recommendations, rejected)),
+            self._states(answers.sessions),
+        )
         progress.done(Step.RANK)
+        return computed
+
+    async def _store(self, done: "_Computed", generation: int, sides: Sides, progress: Progress) -> None:
+        """Steps 6 to 8: nothing of them depends on what a click holds."""
         # 6. Deliver every answer; then, and only then, the states that prove it.
         self.ownership.check(generation)
-        await self._outbox.deliver(self._outgoing(answers.recommendations, rejected))
+        await self._outbox.deliver(done.outgoing)
         delivered_ms = time.time() * 1000
         progress.done(Step.DELIVER)
-        states = self._states(answers.sessions)
+        states = done.states
         self.ownership.check(generation)
         last = await self._outbox.deliver(
             Outgoing(self._table.changelog_topic, partition, key, state)
@@ -227,15 +265,13 @@ class Worker:
         self._identified |= states.keys()
         progress.done(Step.WRITE)
         # 8. Acknowledge: now Faust may commit.
-        self._acknowledge(records)
-        self._in_flight.end(records)
-        self._count(records, decoded.arrivals, answers, rejected, delivered_ms)
+        self._acknowledge(done.records)
+        self._count(done.records, done.arrivals, done.answers, done.rejected, delivered_ms)
         for recommender in sides.recommenders:
             if recommender.fresh is not None:
-                recommender.fresh.learn(answers.folded)
-        self._drift.note(sides.production.snapshot, answers)
+                recommender.fresh.learn(done.answers.folded)
+        self._drift.note(sides.production.snapshot, done.answers)
         progress.done(Step.ACKNOWLEDGE)
-        return len(records)
 
     def _serving_now(self) -> Sides:
         """What serves now; a new recommender goes on with the fresh items that it does not know either."""

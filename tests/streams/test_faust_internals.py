@@ -16,6 +16,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaError
 from faust.app.base import App
 from faust.stores.rocksdb import Store
@@ -102,6 +103,9 @@ def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
         (faust.Worker._sentinel_task, "await asyncio.sleep(1.0)"),
         (TableManager.on_start, "await self._update_channels()"),
         (TableManager.on_start, "await self.recovery.start()"),
+        # Faust's generation is the client's, taken over with an assignment; the client's own goes at once.
+        (driver.ConsumerRebalanceListener.on_partitions_assigned, "_coordinator.generation"),
+        (GroupCoordinator.reset_generation, "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID"),
         # The consumer's own wait for a fetch is read only when it starts.
         (AIOKafkaConsumer.start, "fetch_max_wait_ms=self._fetch_max_wait_ms"),
     ],

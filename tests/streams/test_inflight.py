@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from streams.errors import NextclickError
 from streams.events import Reason
 from streams.inflight import InFlight
 
@@ -71,6 +74,37 @@ def test_deaths_at_different_records_quarantine_none(tmp_path: Path) -> None:
             life.begin([At(0, offset)])
     with process(path) as life:
         assert life.quarantined(At(0, 7)) is None
+
+
+def live_and_fail(path: Path, error: Exception) -> None:
+    with process(path) as life, pytest.raises(type(error)), life.noted([At(0, 6)]):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [NextclickError("another topic"), Exception("IO error: no space left"), OSError(28, "full")]
+)
+def test_what_is_no_clicks_fault_quarantines_none(tmp_path: Path, error: Exception) -> None:
+    for _ in range(5):
+        live_and_fail(tmp_path / "note", error)
+    with process(tmp_path / "note") as life:
+        assert life.quarantined(At(0, 6)) is None
+        assert life.bound([At(0, 6), At(0, 7)], 500) == 500
+
+
+def test_an_exception_that_nobody_knows_counts_as_a_death(tmp_path: Path) -> None:
+    for _ in range(3):
+        live_and_fail(tmp_path / "note", ZeroDivisionError())
+    with process(tmp_path / "note") as life:
+        assert life.quarantined(At(0, 6)) is not None
+
+
+def test_what_ends_after_the_note_is_gone_is_no_clicks_fault(tmp_path: Path) -> None:
+    for _ in range(5):
+        with process(tmp_path / "note") as life, life.noted([At(0, 6)]):
+            pass  # and then nobody takes what is to be written
+    with process(tmp_path / "note") as life:
+        assert life.quarantined(At(0, 6)) is None
 
 
 def test_garbage_in_the_note_is_no_note(tmp_path: Path) -> None:

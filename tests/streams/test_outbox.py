@@ -5,7 +5,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
+import streams.outbox as outbox_module
 from streams.kafka import KafkaConnection, TopicPartition, open_consumer
 from streams.outbox import DeliveryError, Outbox, Outgoing
 from tests.conftest import FreshTopics
@@ -80,6 +83,32 @@ def test_it_asks_before_every_request(topics: FreshTopics) -> None:
 
     counts = asyncio.run(run())
     assert all(later > before for before, later in pairwise(counts))
+
+
+class Deaf:
+    """Stands for a producer whose brokers never answer: an idempotent one goes on trying for ever."""
+
+    def __init__(self, refusal: KafkaError | None) -> None:
+        self._refusal = refusal
+
+    def create_batch(self) -> Any:
+        return BatchBuilder(1000, 0)
+
+    async def send_batch(self, *_: Any, **__: Any) -> asyncio.Future[Any]:
+        if self._refusal is not None:
+            raise self._refusal
+        return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("refusal", [None, TopicAuthorizationFailedError("recommendations")])
+def test_nobody_takes_what_is_to_be_written(
+    monkeypatch: pytest.MonkeyPatch, refusal: KafkaError | None
+) -> None:
+    monkeypatch.setattr(outbox_module, "PATIENCE_S", 0.05)
+    outbox = Outbox(KafkaConnection("nowhere:1"), "test")
+    monkeypatch.setattr(outbox, "_producer", Deaf(refusal))
+    with pytest.raises(DeliveryError, match="none of these clicks is acknowledged"):
+        asyncio.run(outbox.deliver([Outgoing("recommendations", n, b"k", b"v") for n in range(3)]))
 
 
 def test_an_outbox_that_was_not_started() -> None:

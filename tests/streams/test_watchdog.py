@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -71,14 +71,14 @@ def watch(
     *,
     broker: bool = True,
     committed: int = 10,
-    topic_id: str = "id-1",
+    topic_ids: Iterable[str] = (),
     clicks_wait: bool = True,
     assigned: Callable[[], set[int] | None] = lambda: {0},
     recovered: Callable[[], int] = lambda: 0,
 ) -> list[int]:
     """Run a watchdog of 20 ms of patience until it ends or has looked often; give the codes it ended with."""
     ended: list[int] = []
-    looks = itertools.count(1)
+    looks, ids = itertools.count(1), iter(topic_ids)
     done = threading.Event()
 
     def end(code: int) -> None:
@@ -93,7 +93,7 @@ def watch(
     def ask_broker(*_: Any) -> tuple[str, dict[int, int], dict[int, int]]:
         if not broker:
             raise BrokerUnreachable("nobody there")
-        return topic_id, {0: committed}, {0: 20}
+        return next(ids, "id-1"), {0: committed}, {0: 20}
 
     monkeypatch.setattr(Watchdog, "_ask_broker", ask_broker)
     monkeypatch.setattr(Watchdog, "_broker_answers", lambda _: broker)
@@ -129,7 +129,22 @@ def test_it_lets_a_worker_be_where_only_a_marker_waits(monkeypatch: pytest.Monke
 
 
 def test_it_ends_a_worker_whose_topic_was_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert watch(monkeypatch, committed=20, topic_id="id-2")[0] == EXIT_STUCK
+    assert watch(monkeypatch, committed=20, topic_ids=itertools.repeat("id-2"))[0] == EXIT_STUCK
+
+
+def test_one_answer_about_another_topic_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch(monkeypatch, committed=20, topic_ids=["id-1", "", "id-1", "id-1", "id-2", "id-1"]) == []
+
+
+def test_it_goes_on_where_the_worker_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count(1)
+
+    def changing() -> set[int] | None:
+        if next(looks) % 3 == 0:
+            raise RuntimeError("dictionary changed size during iteration")
+        return {0}
+
+    assert watch(monkeypatch, assigned=changing)[0] == EXIT_STUCK
 
 
 def test_it_ends_a_recovery_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
