@@ -15,6 +15,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from streams.heartbeats import Heartbeats
+
 FIRST_LOOK_S: Final = 3.0
 FETCH_WAIT_MS: Final = 100
 """How long a fetch may wait at the broker. There is one at a time, and without the partitions whose clicks
@@ -66,6 +68,7 @@ class _FetchingThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it
+        self.consumer.heartbeats.listen(consumer._client)
         return consumer
 
     def has_fetched(self, tp: TP) -> bool:
@@ -113,6 +116,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.heartbeats = Heartbeats()
         self._done: dict[TP, int] = {}
         self._held: set[TP] = set()
         self._returns: dict[TP, Return] = {}

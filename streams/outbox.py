@@ -6,12 +6,13 @@ ahead of what was sent. Here the records of one micro-batch become one produce b
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.protocol.produce import ProduceRequest
 
 from streams.errors import NextclickError
 from streams.kafka import KafkaConnection
@@ -43,17 +44,17 @@ class Outgoing(NamedTuple):
 class Outbox:
     """The worker's only producer: idempotent, every replica in sync acknowledges.
 
-    ``before_request`` is called right before each request is written to a socket, also when one is sent
-    again: what was built before a pause of the process must not leave it afterwards.
+    ``before_produce`` is awaited right before each produce request is written to a socket, also when one is
+    sent again: what was built before a pause of the process must not leave it afterwards.
     """
 
     def __init__(
         self,
         connection: KafkaConnection,
         client_id: str,
-        before_request: Callable[[], None] = lambda: None,
+        before_produce: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._before_request = before_request
+        self._before_produce = before_produce
         self._arguments: dict[str, Any] = connection.for_aiokafka() | {
             "client_id": client_id,
             "acks": "all",
@@ -68,14 +69,8 @@ class Outbox:
     async def start(self) -> None:
         """Connect, on the running loop."""
         self._producer = AIOKafkaProducer(**self._arguments)
-        client = self._producer.client
-        send = client.send
-
-        async def checked_send(node_id: int, request: Any, **options: Any) -> Any:
-            self._before_request()
-            return await send(node_id, request, **options)
-
-        client.send = checked_send
+        if self._before_produce is not None:
+            _ask_before_produce(self._producer.client, self._before_produce)
         await self._producer.start()
 
     async def stop(self) -> None:
@@ -130,6 +125,17 @@ class Outbox:
         builder.close()
         future = await self._producer.send_batch(builder, topic, partition=partition)
         return partition, builder.record_count(), future
+
+
+def _ask_before_produce(client: Any, ask: Callable[[], Awaitable[None]]) -> None:
+    send = client.send
+
+    async def checked_send(node_id: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await ask()
+        return await send(node_id, request, **options)
+
+    client.send = checked_send
 
 
 def _append(builder: Any, record: Outgoing) -> bool:

@@ -75,6 +75,7 @@ class Worker:
         self.ownership = Ownership(
             config.session_timeout_s,
             lambda: int(self.app.consumer.generation()),
+            lambda: float(self.app.consumer.heartbeats.silence_s()),
             end=partial(end_process, config.folder),
         )
         self.n_answered = 0  # records through all eight steps: what the watchdog sees move
@@ -86,7 +87,7 @@ class Worker:
         self._quality = quality
         self._drift = DriftMonitor(config.drift_limits, config.drift_window_clicks, metrics)
         client_id = f"{config.group}-{config.name}"
-        self._outbox = Outbox(config.connection, client_id, before_request=self.ownership.check_pause)
+        self._outbox = Outbox(config.connection, client_id, before_produce=self.ownership.may_send)
         self._table = SessionTable(self.app, config.n_partitions)
         self._expiry = Expiry(self._table, self._outbox, config.session_expiry_ms)
         self._in_flight = InFlight(config.folder / "in-flight")

@@ -68,11 +68,14 @@ def test_a_delivery_that_the_broker_refuses_raises(topics: FreshTopics) -> None:
         deliver(topics.connection, [small, large, small])
 
 
-def test_it_asks_before_every_request(topics: FreshTopics) -> None:
+def test_it_asks_before_every_produce_request(topics: FreshTopics) -> None:
     asked: list[int] = []
 
+    async def ask() -> None:
+        asked.append(1)
+
     async def run() -> list[int]:
-        outbox = Outbox(topics.connection, "test", lambda: asked.append(1))
+        outbox = Outbox(topics.connection, "test", ask)
         await outbox.start()
         record, counts = Outgoing(topics.names.recommendations, 0, b"k", b"1"), []
         for _ in range(3):
