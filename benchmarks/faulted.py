@@ -1,4 +1,4 @@
-"""The table of faults, from the newest run of ``make faults`` of all rows."""
+"""The table of faults, from the runs of ``make faults`` that are kept."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -30,50 +30,44 @@ SEEN: Final[Mapping[str, str]] = {
 
 
 def faults(results: Results) -> Iterator[str]:
-    """Each fault, whether it held, and what was counted; beneath it when and in which form it was run."""
-    runs = [
-        run for run in results.get("faults", ()) if len(run["rows"]) == len(run["conditions"]["rows"]) > 1
-    ]
+    """Each fault, in which form it was run, whether it held, and what was counted."""
+    runs = _chosen(results)
+    yield from markdown([_line(row, run) for row, run in runs])
     if not runs:
-        yield from markdown([])
         return
-    run = runs[-1]
-    yield from markdown([_line(row) for row in run["rows"]])
-    n_held = sum(row["held"] for row in run["rows"])
-    form = "long rows shortened (`--short`)" if run["conditions"]["shortened"] else "in full"
-    yield ""
-    yield (
-        f"{n_held} of {len(run['rows'])} rows held, {form}, in {run['seconds'] / 60:.0f} minutes on"
-        f" {run['machine']['cores']} cores, {run['started'][:10]}, commit {run['versions']['nextclick']}."
+    n_held, n_short = (
+        sum(row["held"] for row, _ in runs),
+        sum(run["conditions"]["shortened"] for _, run in runs),
     )
-    if run["conditions"]["shortened"] and (longer := _in_full(results)):
-        yield ""
-        yield "In full, each by itself:"
-        yield ""
-        yield from markdown(
-            [
-                _line(row) | {"run": f"{alone['started'][:10]}, commit {alone['versions']['nextclick']}"}
-                for row, alone in longer
-            ]
-        )
+    yield ""
+    yield f"{n_held} of {len(runs)} rows held, on {runs[-1][1]['machine']['cores']} cores." + (
+        f" {n_short} of them in short form: pauses, repetitions and hours are cut." if n_short else ""
+    )
 
 
-def _in_full(results: Results) -> list[tuple[Found, Found]]:
-    """The newest run of each row that was not shortened, with the run it is of; by row."""
-    newest: dict[int, tuple[Found, Found]] = {}
-    for run in results.get("faults", ()):
-        if not run["conditions"]["shortened"]:
-            newest |= {row["row"]: (row, run) for row in run["rows"]}
-    return [newest[number] for number in sorted(newest)]
+def _chosen(results: Results) -> list[tuple[Found, Found]]:
+    """For each row the newest run in full, or else in short form, with the run it is of; by row.
+
+    A newer one that did not hold counts before an older one that did.
+    """
+    chosen: dict[int, tuple[Found, Found]] = {}
+    for run in results.get("faults", ()):  # oldest first
+        for row in run["rows"]:
+            _, before = chosen.get(row["row"], (None, run))
+            if not row["held"] or before["conditions"]["shortened"] or not run["conditions"]["shortened"]:
+                chosen[row["row"]] = (row, run)
+    return [chosen[number] for number in sorted(chosen)]
 
 
-def _line(row: Found) -> dict[str, Any]:
+def _line(row: Found, run: Found) -> dict[str, Any]:
     return {
         "row": row["row"],
         "fault": row["fault"],
         "must be seen": row["must_show"],
         "held": _held(row),
         "seen": ", ".join(_seen(row["figures"])),
+        "form": "short" if run["conditions"]["shortened"] else "in full",
+        "run": f"{run['started'][:10]}, commit {run['versions']['nextclick']}",
     }
 
 
