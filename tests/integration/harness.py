@@ -106,10 +106,13 @@ class WorkerProcess:
                 return int(error.code)
 
     def metric(self, name: str) -> float:
+        """The value of one series, named with its labels, or the sum of all series of a name."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return sum(
-            float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name
+            float(value)
+            for series, _, value in (line.rpartition(" ") for line in lines)
+            if name in (series, series.split("{")[0])
         )
 
     def text(self) -> str:
