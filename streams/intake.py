@@ -15,12 +15,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from streams.fetching import FetchingThread
 from streams.heartbeats import Heartbeats
 
 FIRST_LOOK_S: Final = 3.0
-FETCH_WAIT_MS: Final = 100
-"""How long a fetch may wait at the broker. There is one at a time, and without the partitions whose clicks
-were still in hand when it was sent: these wait for its end: with Faust's 1,500 ms amid a backlog."""
 
 
 class FetchedBatch(ConsumerMessage):  # type: ignore[misc]
@@ -62,55 +60,6 @@ class Return:
     seen: int = -1  # where the batch began that did not begin there
 
 
-class _FetchingThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's thread that talks to the brokers: fetches come back soon, partitions take turns."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it
-        self.consumer.heartbeats.listen(consumer._client)
-        return consumer
-
-    def has_fetched(self, tp: TP) -> bool:
-        """Whether records of a partition are here and wait for their turn; may be asked from any thread."""
-        return self._consumer is not None and tp in self._consumer._fetcher._records
-
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: set[TP],
-        timeout: float,
-        max_records: int,
-    ) -> Mapping[TP, list[Any]]:
-        """Take as many records of every partition, where there are more than are asked for.
-
-        aiokafka empties one partition after the other: amid a backlog a slow worker would not see the last
-        one for minutes.
-        """
-        fetch = super()._fetch_records
-        fetcher = consumer._fetcher
-        taken: dict[TP, list[Any]] = {}
-        n_left, share = max_records, max(1, max_records // max(1, len(fetcher._records)))
-        while n_left > 0:
-            try:
-                n_asked = min(share, n_left)
-                part = await fetch(consumer, active_partitions, timeout=timeout, max_records=n_asked)
-            except Exception:
-                if not taken:
-                    raise
-                break  # it comes again with the next fetch; what is taken must not be lost
-            for tp, records in part.items():
-                taken.setdefault(tp, []).extend(records)
-                n_left -= len(records)
-                if tp in fetcher._records:
-                    fetcher._records[tp] = fetcher._records.pop(tp)  # behind the others
-            # No waiting with records in hand: for more, or for the end of a rebalance.
-            if not part or not fetcher._records or fetcher._subscriptions.reassignment_in_progress:
-                break
-            timeout = 0
-        return taken
-
-
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer with batches in and offsets out; everything else is inherited."""
 
@@ -121,8 +70,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._held: set[TP] = set()
         self._returns: dict[TP, Return] = {}
 
-    def _new_consumer_thread(self) -> _FetchingThread:
-        return _FetchingThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchingThread:
+        return FetchingThread(self, loop=self.loop, beacon=self.beacon)
 
     def mark_done(self, next_offsets: Mapping[TP, int]) -> None:
         """Let these offsets be committed: every record below them is answered and its state stored."""
@@ -135,6 +84,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """
         consumer = self._thread._consumer
         return -1 if consumer is None else int(consumer._coordinator.generation)
+
+    def hold_fetches(self) -> None:
+        """Let no new fetch begin until ``let_fetch``; see :class:`FetchingThread`."""
+        self._thread.hold()
+
+    def let_fetch(self) -> None:
+        """Let fetches begin again."""
+        self._thread.let_go()
 
     def committed(self, tp: TP) -> int | None:
         """Give the offset that was committed last, None where nothing is known."""

@@ -42,6 +42,7 @@ from streams.worker_config import WorkerConfig
 
 REJECTED_PARTITION: Final = 0  # few records, read by people: one partition keeps them in order
 TICK_S: Final = 0.5
+SMALL_BATCH: Final = 100  # more than that is a backlog, whose next fetch is better read beside this batch
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +181,8 @@ class Worker:
                 except PartitionsMovedError:
                     self._metrics.abandoned.inc()
                     _log.info("gave up a batch of %d clicks: their partitions have moved on", len(records))
+                finally:
+                    self.app.consumer.let_fetch()
 
     async def _take(self, first: FetchedBatch, queue: Any) -> tuple[list[Any], int]:
         """1. Take what has already arrived, of the current generation; no timer fills a batch."""
@@ -209,6 +212,8 @@ class Worker:
         """Answer a micro-batch, or as much of it as may be done at once; gives how many records that was."""
         progress, sides = Progress(self._metrics.stages), self._serving_now()
         self.ownership.check(generation)
+        if len(records) < SMALL_BATCH:
+            self.app.consumer.hold_fetches()
         with self._in_flight.noted(records):
             progress.done(Step.TAKE)
             done = self._compute(records, sides, progress)
@@ -251,6 +256,8 @@ class Worker:
         await self._outbox.deliver(done.outgoing)
         delivered_ms = time.time() * 1000
         progress.done(Step.DELIVER)
+        # The next clicks come while the states are acknowledged.
+        self.app.consumer.let_fetch()
         states = done.states
         self.ownership.check(generation)
         last = await self._outbox.deliver(

@@ -29,7 +29,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streams.intake import FIRST_LOOK_S, BatchConsumer, BatchTransport, FetchedBatch, _FetchingThread
+from streams.fetching import FetchingThread
+from streams.intake import FIRST_LOOK_S, BatchConsumer, BatchTransport, FetchedBatch
 from streams.table import FAUST_OFFSET_KEY, SessionTable
 from tests.streams.tables import make_table
 
@@ -67,6 +68,7 @@ def test_the_version_that_was_read() -> None:
         (Table, "crash", ["self", "reason"]),
         (driver.Consumer, "_new_consumer_thread", ["self"]),
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
+        (driver.AIOKafkaConsumerThread, "getmany", ["self", "active_partitions", "timeout"]),
         (
             driver.AIOKafkaConsumerThread,
             "_fetch_records",
@@ -106,6 +108,10 @@ def test_signatures(owner: type, name: str, parameters: list[str]) -> None:
         # Faust's generation is the client's, taken over with an assignment; the client's own goes at once.
         (driver.ConsumerRebalanceListener.on_partitions_assigned, "_coordinator.generation"),
         (GroupCoordinator.reset_generation, "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID"),
+        # What is overridden asks for no more than what Faust's own asks for, by way of a queue of calls.
+        (driver.AIOKafkaConsumerThread.getmany, "max_records=_consumer._max_poll_records"),
+        # Fetches go through the method of the client that is wrapped.
+        (Fetcher._proc_fetch_request, "await self._client.send(node_id, request)"),
         # The consumer's own wait for a fetch is read only when it starts.
         (AIOKafkaConsumer.start, "fetch_max_wait_ms=self._fetch_max_wait_ms"),
     ],
@@ -422,7 +428,7 @@ def fetching(*sizes: int) -> tuple[Any, Any]:
         _wait_consume_future=None,
     )
     fetcher.fetched_records = MethodType(Fetcher.fetched_records, fetcher)
-    thread = object.__new__(_FetchingThread)
+    thread = object.__new__(FetchingThread)
     thread.consumer = SimpleNamespace(flow_active=True)
     thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
     return thread, fetcher
