@@ -53,7 +53,8 @@ class FetchingThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
         async def held_send(node_id: int, request: Any, **options: Any) -> Any:
             if self._holds and isinstance(request, FetchRequest):
-                self._held = held = asyncio.get_running_loop().create_future()
+                if (held := self._held) is None:  # else another broker's fetch waits already
+                    self._held = held = asyncio.get_running_loop().create_future()
                 if self._holds:  # else it was let go between the two lines
                     await asyncio.wait([held], timeout=HOLD_AT_MOST_S)
             return await send(node_id, request, **options)

@@ -33,19 +33,19 @@ def make_thread(client: Client) -> FetchingThread:
     return thread
 
 
-def test_a_fetch_waits_until_it_is_let_go_and_nothing_else_does() -> None:
+def test_fetches_of_all_brokers_wait_until_they_are_let_go_and_nothing_else_does() -> None:
     async def run() -> None:
         client = Client()
         thread = make_thread(client)
         await client.send(1, FETCH)
         thread.hold()
-        held = asyncio.ensure_future(client.send(1, FETCH))
+        held = [asyncio.ensure_future(client.send(broker, FETCH)) for broker in (1, 2, 3)]
         await client.send(1, HEARTBEAT)
         await asyncio.sleep(0.02)
         assert client.sent == [FETCH, HEARTBEAT]
         thread.let_go()
-        await asyncio.wait_for(held, 1)
-        assert client.sent == [FETCH, HEARTBEAT, FETCH]
+        await asyncio.wait_for(asyncio.gather(*held), 0.5)
+        assert client.sent == [FETCH, HEARTBEAT, FETCH, FETCH, FETCH]
         await client.send(1, FETCH)  # not held any more
 
     asyncio.run(run())
