@@ -123,7 +123,8 @@ def comparison_result(comparison: Comparison, judgement: Judgement) -> dict[str,
     """Give both sides of a comparison, and what is said of it."""
     return {
         "version": comparison.judged.version,
-        "against": comparison.against,
+        "against": comparison.against[-1],
+        "against_versions": list(comparison.against),
         "since_ms": comparison.since_ms,
         "standing": judgement.standing.value,
         "figures": _figures(judgement.first),
@@ -151,11 +152,12 @@ def comparison_table(result: Mapping[str, Any], names: tuple[str, str]) -> Table
     for heading in ("", "version", "clicks", "hit rate@20", "MRR@20"):
         table.add_column(heading, justify="left" if heading in ("", "version") else "right", no_wrap=True)
     sides = ((names[0], "version", "figures"), (names[1], "against", "against_figures"))
+    n_before = len(result["against_versions"]) - 1
+    before = f" and {n_before} before it" if n_before else ""
     for name, version, figures in sides:
         found = result[figures]
-        table.add_row(
-            name, result[version], f"{found['clicks']:,}", f"{found['hit_rate']:.3f}", f"{found['mrr']:.3f}"
-        )
+        shown = result[version] + (before if version == "against" else "")
+        table.add_row(name, shown, f"{found['clicks']:,}", f"{found['hit_rate']:.3f}", f"{found['mrr']:.3f}")
     hit_rate, mrr = (
         f"{found:+.3f} ({low:+.3f} to {high:+.3f})"
         for found, low, high in (result["hit_rate_difference"], result["mrr_difference"])

@@ -5,7 +5,7 @@ comes to the same sums.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,55 +29,96 @@ HORIZON_MS: Final = 6 * 60 * MINUTE_MS
 
 @dataclass
 class Comparison:
-    """An announced snapshot beside another, by the windows from ``since_ms`` on.
+    """An announced snapshot beside others, by the windows from ``since_ms`` on.
 
     Where it replaced the other at ``replaced_ms``, the other's windows count before and its own after.
+    ``against`` are versions, the newest last: a canary is compared with whatever production served meanwhile.
     """
 
     judged: Announcement
-    against: str
+    against: tuple[str, ...]
     since_ms: int
     replaced_ms: int | None = None
-    first: Figures = field(default_factory=Figures)
-    second: Figures = field(default_factory=Figures)
+    _by_minute: dict[int, dict[str, Figures]] = field(default_factory=dict, repr=False)
+    _read_to: dict[int, int] = field(default_factory=dict, repr=False)
 
-    def is_of(self, other: "Comparison | None") -> bool:
-        """Whether the sums of the other are of the same."""
-        return other is not None and (self.judged, self.against) == (other.judged, other.against)
+    @property
+    def first(self) -> Figures:
+        """What the judged snapshot came to."""
+        return self._sum({self.judged.version})
+
+    @property
+    def second(self) -> Figures:
+        """What the others came to."""
+        return self._sum(set(self.against) - {self.judged.version})
+
+    def go_on_as(self, wanted: "Comparison") -> None:
+        """Compare with what is wanted now; the sums stay, but for minutes that lie before its beginning."""
+        self.against, self.since_ms = wanted.against, wanted.since_ms
+        for minute in [minute for minute in self._by_minute if (minute + 1) * MINUTE_MS <= self.since_ms]:
+            del self._by_minute[minute]
+
+    def read(self, record: QualityRecord, partition: int, offset: int) -> None:
+        """Count a window that was read there, once however often it is read."""
+        if offset >= self._read_to.get(partition, 0):
+            self._read_to[partition] = offset + 1
+            self.add(record)
 
     def add(self, record: QualityRecord) -> None:
-        """Count a window, if it is one of theirs."""
+        """Count a window of their time; whether its version serves is asked later, when that is known."""
         begins_ms, ends_ms = self.since_ms, None
         if self.replaced_ms is not None:
             begins_ms = self.replaced_ms if record.snapshot == self.judged.version else self.since_ms
             ends_ms = None if record.snapshot == self.judged.version else self.replaced_ms + LATE_MS
         if record.to_ms < begins_ms or (ends_ms is not None and record.to_ms > ends_ms):
             return
-        if record.snapshot == self.judged.version:
-            self.first += record.figures
-        elif record.snapshot == self.against:
-            self.second += record.figures
+        minute = self._by_minute.setdefault(record.to_ms // MINUTE_MS, {})
+        minute[record.snapshot] = minute.get(record.snapshot, Figures()) + record.figures
+
+    def _sum(self, versions: set[str]) -> Figures:
+        return sum(
+            (
+                figures
+                for minute in self._by_minute.values()
+                for version, figures in minute.items()
+                if version in versions
+            ),
+            Figures(),
+        )
 
 
 def comparisons_of(
-    announced: Mapping[str, Announcement], now_ms: int, horizon_ms: int
+    announced: Mapping[str, Announcement], productions: Sequence[Announcement], now_ms: int
 ) -> dict[str, Comparison]:
     """Give what is to be compared, by the alias of what is judged.
 
-    A canary that is production's version already is compared with nothing, nor is a production snapshot that
-    somebody pinned, that replaced none, or that has served for ten minutes.
+    ``productions`` are the announcements of production that are known, the newest last. A canary that is
+    production's version already is compared with nothing, nor is a production snapshot that somebody pinned,
+    that replaced none, or that has served for ten minutes.
     """
     found: dict[str, Comparison] = {}
     production, canary = announced.get(PRODUCTION), announced.get(CANARY)
     if production is None:
         return found
-    if canary is not None and canary.version != production.version:
-        since_ms = max(canary.announced_ms, production.announced_ms, horizon_ms)
-        found[CANARY] = Comparison(canary, production.version, since_ms)
+    if canary is not None and (served := _served_beside(canary, productions)):
+        since_ms = max(canary.announced_ms, served[0].announced_ms, now_ms - HORIZON_MS)
+        versions = tuple(dict.fromkeys(one.version for one in served))
+        found[CANARY] = Comparison(canary, versions, since_ms)
     replaced_ms = production.announced_ms
     if production.previous is not None and not production.pinned and now_ms < replaced_ms + AFTER_MS:
         since_ms = replaced_ms - BEFORE_MS
-        found[PRODUCTION] = Comparison(production, production.previous, since_ms, replaced_ms)
+        found[PRODUCTION] = Comparison(production, (production.previous,), since_ms, replaced_ms)
+    return found
+
+
+def _served_beside(canary: Announcement, productions: Sequence[Announcement]) -> list[Announcement]:
+    """What production served since the canary came, or since production was the canary's version itself."""
+    found: list[Announcement] = []
+    for before, after in zip(productions, [*productions[1:], None], strict=True):
+        if before.version == canary.version:
+            found = []
+        elif after is None or after.announced_ms > canary.announced_ms:
+            found.append(before)
     return found
 
 
@@ -91,7 +132,7 @@ class LiveFigures:
         self.reasons: dict[str, str] = {}
         self.comparisons: dict[str, Comparison] = {}
         self._served: set[str] = set()
-        self._horizon_ms = now_ms - HORIZON_MS
+        self._productions: list[Announcement] = []
         self._board = Board(topics.snapshots)
         self._snapshots = TopicPartition(topics.snapshots, 0)
         self._quality = [TopicPartition(topics.quality, number) for number in range(quality_partitions)]
@@ -121,12 +162,17 @@ class LiveFigures:
         """Read all that there is now; gives the comparisons, by alias."""
         self._read_to_end([self._snapshots])
         self.announced = dict(self._board.current)
-        wanted = comparisons_of(self.announced, now_ms, self._horizon_ms)
-        if all(each.is_of(self.comparisons.get(alias)) for alias, each in wanted.items()):
-            self.comparisons = {alias: self.comparisons[alias] for alias in wanted}
-        else:
-            self.comparisons = wanted
-            self._return_to(min(each.since_ms for each in wanted.values()))
+        self._forget_productions(now_ms - HORIZON_MS)
+        before, began_ms = self.comparisons, list[int]()
+        self.comparisons = comparisons_of(self.announced, self._productions, now_ms)
+        for alias, wanted in self.comparisons.items():
+            if alias in before and before[alias].judged == wanted.judged:
+                before[alias].go_on_as(wanted)
+                self.comparisons[alias] = before[alias]
+            else:
+                began_ms.append(wanted.since_ms)
+        if began_ms:
+            self._return_to(min(began_ms), no_further=len(began_ms) < len(self.comparisons))
         if self.comparisons:
             self._read_to_end(self._quality)
         return self.comparisons
@@ -138,15 +184,24 @@ class LiveFigures:
         self._read_to_end(self._quality)
         return frozenset(self._served)
 
-    def _return_to(self, time_ms: int) -> None:
+    def _forget_productions(self, horizon_ms: int) -> None:
+        """Forget those that were replaced too long ago to have a window that is read."""
+        while len(self._productions) > 1 and self._productions[1].announced_ms <= horizon_ms:
+            del self._productions[0]
+
+    def _return_to(self, time_ms: int, *, no_further: bool = False) -> None:
+        """Go to the windows from then on; ``no_further`` than what was not read yet."""
         ends = self._consumer.end_offsets(self._quality)
         found = self._consumer.offsets_for_times(dict.fromkeys(self._quality, max(0, time_ms)))
         for partition in self._quality:
             at = found.get(partition)
-            self._consumer.seek(partition, ends[partition] if at is None else at.offset)
+            offset = ends[partition] if at is None else at.offset
+            if no_further:
+                offset = min(offset, self._consumer.position(partition))
+            self._consumer.seek(partition, offset)
 
     def _read_to_end(self, partitions: Iterable[TopicPartition]) -> None:
-        """Windows that come along with announcements are of the comparisons so far, or are read again."""
+        """Read up to the end offsets of now."""
         ends = self._consumer.end_offsets(list(partitions))
         deadline_s = time.monotonic() + PATIENCE_S
         while any(self._consumer.position(partition) < end for partition, end in ends.items()):
@@ -163,7 +218,10 @@ class LiveFigures:
             reasons = [text for name, text in record.headers or () if name == REASON_HEADER]
             alias = (record.key or b"").decode(errors="replace")
             self.reasons[alias] = reasons[0].decode(errors="replace") if reasons else ""
+            production = self._board.current.get(PRODUCTION)
+            if production is not None and self._productions[-1:] != [production]:
+                self._productions.append(production)
         elif (window := decode_quality(record.value)) is not None:
             self._served.add(window.snapshot)
             for comparison in self.comparisons.values():
-                comparison.add(window)
+                comparison.read(window, record.partition, record.offset)

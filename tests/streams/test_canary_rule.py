@@ -6,7 +6,14 @@ import pytest
 from streams.announcements import CANARY, PRODUCTION, Announcement
 from streams.canary_rule import AFTER_REPLACEMENT, Rule, Standing, judge
 from streams.keeper import CanaryAction, Decision, decide_canary, rollback_target
-from streams.live_figures import AFTER_MS, BEFORE_MS, MINUTE_MS, Comparison, comparisons_of
+from streams.live_figures import (
+    AFTER_MS,
+    BEFORE_MS,
+    HORIZON_MS,
+    MINUTE_MS,
+    Comparison,
+    comparisons_of,
+)
 from streams.manifest import Manifest, Provenance, Verdict
 from streams.quality import Figures, QualityRecord
 from streams.sequential_test import Sums
@@ -82,16 +89,16 @@ def announcement(
 def test_what_is_compared() -> None:
     production, canary = announcement("v2", "v1", at_ms=-1_000), announcement("v3", at_ms=-500)
 
-    def compared(**announced: Announcement) -> dict[str, tuple[str, str, int, int | None]]:
-        found = comparisons_of(announced, NOW_MS, NOW_MS - 10_000)
+    def compared(**announced: Announcement) -> dict[str, tuple[str, tuple[str, ...], int, int | None]]:
+        found = comparisons_of(announced, [announced[PRODUCTION]] if PRODUCTION in announced else [], NOW_MS)
         return {
             alias: (one.judged.version, one.against, one.since_ms - NOW_MS, one.replaced_ms)
             for alias, one in found.items()
         }
 
-    replaced = ("v2", "v1", -1_000 - BEFORE_MS, NOW_MS - 1_000)
+    replaced = ("v2", ("v1",), -1_000 - BEFORE_MS, NOW_MS - 1_000)
     assert compared(production=production, canary=canary) == {
-        CANARY: ("v3", "v2", -500, None),
+        CANARY: ("v3", ("v2",), -500, None),
         PRODUCTION: replaced,
     }
     assert compared(canary=canary) == {}
@@ -99,8 +106,27 @@ def test_what_is_compared() -> None:
     assert compared(production=announcement("v2", "v1", pinned=True)) == {}
     assert compared(production=announcement("v2")) == {}
     assert compared(production=announcement("v2", "v1", at_ms=-AFTER_MS)) == {}
-    old = announcement("v3", at_ms=-99_000)
-    assert compared(production=announcement("v2", at_ms=-99_000), canary=old)[CANARY][2] == -10_000
+    old = announcement("v3", at_ms=-2 * HORIZON_MS)
+    assert (
+        compared(production=announcement("v2", at_ms=-3 * HORIZON_MS), canary=old)[CANARY][2] == -HORIZON_MS
+    )
+
+
+def test_a_canary_is_compared_with_whatever_production_served_beside_it() -> None:
+    canary = announcement("c", at_ms=-700)
+
+    def compared(*productions: Announcement) -> tuple[tuple[str, ...], int] | None:
+        announced = {PRODUCTION: productions[-1], CANARY: canary}
+        found = comparisons_of(announced, productions, NOW_MS).get(CANARY)
+        return None if found is None else (found.against, found.since_ms - NOW_MS)
+
+    times = (-900, -800, -600, -300)
+    refreshed = [announcement(f"v{n}", f"v{n - 1}", at_ms=at_ms) for n, at_ms in enumerate(times)]
+    assert compared(*refreshed) == (("v1", "v2", "v3"), -700)  # v0 was replaced before
+    assert compared(*refreshed[2:]) == (("v2", "v3"), -600)  # what was before is no longer on the topic
+    promoted = announcement("c", at_ms=-200)
+    assert compared(*refreshed, promoted) is None
+    assert compared(*refreshed, promoted, announcement("v4", at_ms=-100)) == (("v4",), -100)
 
 
 def window(snapshot: str, to_ms: int, hits: int = 1) -> QualityRecord:
@@ -108,15 +134,28 @@ def window(snapshot: str, to_ms: int, hits: int = 1) -> QualityRecord:
 
 
 def test_windows_count_where_they_belong() -> None:
-    beside = Comparison(announcement("v2"), "v1", NOW_MS)
+    beside = Comparison(announcement("v2"), ("v1",), NOW_MS)
     for one in (window("v2", 1), window("v2", -1), window("v1", 9), window("v1", -9), window("v0", 9)):
         beside.add(one)
     assert (beside.first.clicks, beside.second.clicks) == (2, 2)
-    after = Comparison(announcement("v2"), "v1", NOW_MS - BEFORE_MS, NOW_MS)
+    after = Comparison(announcement("v2"), ("v1",), NOW_MS - BEFORE_MS, NOW_MS)
     for at_ms in (-BEFORE_MS - 1, -BEFORE_MS, -5, 30_000, 90_000):
         after.add(window("v1", at_ms))
         after.add(window("v2", at_ms))
     assert (after.first.clicks, after.second.clicks) == (4, 6)
+
+
+def test_sums_go_on_when_production_is_refreshed_and_old_minutes_leave_them() -> None:
+    canary = announcement("c")
+    beside = Comparison(canary, ("v1",), NOW_MS)
+    for offset, (version, at_ms) in enumerate([("v1", 1), ("c", 2), ("v2", 300_000), ("c", 300_000)]):
+        for _ in range(2):  # read again for another comparison
+            beside.read(window(version, at_ms), 0, offset)
+    assert (beside.first.clicks, beside.second.clicks) == (4, 2)
+    beside.go_on_as(Comparison(canary, ("v1", "v2"), NOW_MS))
+    assert (beside.first.clicks, beside.second.clicks) == (4, 4)  # v2 was read before it was known to serve
+    beside.go_on_as(Comparison(canary, ("v1", "v2"), NOW_MS + 120_000))
+    assert (beside.first.clicks, beside.second.clicks) == (2, 2)
 
 
 ANNOUNCED = {PRODUCTION: announcement("v1"), CANARY: announcement("v2", at_ms=5)}

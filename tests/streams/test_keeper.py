@@ -9,7 +9,7 @@ import pytest
 from streams.announcements import CANARY, PRODUCTION, Announcement, announce, read_current
 from streams.kafka import KafkaConnection, TopicPartition, open_consumer, open_producer
 from streams.keeper import CanaryAction, Keeper, KeeperRules
-from streams.live_figures import BEFORE_MS, LiveFigures
+from streams.live_figures import BEFORE_MS, HORIZON_MS, LiveFigures
 from streams.metrics import WorkerMetrics
 from streams.quality import LiveQuality, QualityRecord, decode_quality, encode_quality
 from streams.quality_watch import QualityWatch, Reporter
@@ -101,6 +101,49 @@ def test_a_bad_canary_is_given_back_and_the_next_one_begins_anew(
     with LiveFigures(topics.connection, topics.names, 1, now_ms=now_ms()) as another:  # it sees the same
         assert another.read(now_ms())[CANARY].first == comparison.first
         assert another.served_since(now_ms() - 50_000) == {good.version, bad.version, fine.version}
+    figures.close()
+
+
+def test_a_canary_is_judged_by_all_of_its_clicks_while_production_is_refreshed(
+    topics: FreshTopics, figures: LiveFigures, published: list[Snapshot]
+) -> None:
+    first, canary, refreshed = published
+    keeper = keeper_of(topics, figures, CanaryAction.ROLLBACK)
+    say(topics, PRODUCTION, first, ago_ms=900_000)
+    say(topics, CANARY, canary, ago_ms=600_000)
+    tell(topics, first, 500, 250, ago_ms=400_000)
+    tell(topics, canary, 40, 1, ago_ms=400_000)
+    assert keeper.look(now_ms()) == []
+    say(topics, PRODUCTION, refreshed, before=first, ago_ms=300_000)
+    assert keeper.look(now_ms()) == []
+    tell(topics, refreshed, 500, 250)
+    tell(topics, canary, 40, 1)
+    with LiveFigures(topics.connection, topics.names, 1, now_ms=now_ms()) as another:
+        seen_anew = another.read(now_ms())[CANARY]
+    (decision,) = keeper.look(now_ms())
+    assert decision.reason == (
+        f"{canary.version} is worse: hit rate 0.025 and MRR 0.013 of 80 clicks,"
+        " against 0.500 and 0.250 of 1,000"
+    )
+    assert (seen_anew.first.clicks, seen_anew.second.clicks) == (80, 1_000)
+    assert announced(topics) == {PRODUCTION: refreshed.version}
+    figures.close()
+
+
+def test_windows_of_more_than_six_hours_ago_leave_the_sums(
+    topics: FreshTopics, figures: LiveFigures, published: list[Snapshot]
+) -> None:
+    production, canary, _ = published
+    say(topics, PRODUCTION, production, ago_ms=HORIZON_MS)
+    say(topics, CANARY, canary, ago_ms=HORIZON_MS)
+    for ago_ms in (5 * 3_600_000, 60_000):
+        tell(topics, production, 500, 250, ago_ms=ago_ms)
+        tell(topics, canary, 40, 20, ago_ms=ago_ms)
+    keeper = keeper_of(topics, figures, CanaryAction.ROLLBACK)
+    assert keeper.look(now_ms()) == []
+    assert figures.comparisons[CANARY].first.clicks == 80
+    assert keeper.look(now_ms() + 2 * 3_600_000) == []
+    assert figures.comparisons[CANARY].first.clicks == 40
     figures.close()
 
 
