@@ -35,6 +35,12 @@ FEWEST_TARGETS: Final = 400
 """With fewer in the clicks since the serving snapshot, sessions are taken that both have learnt from."""
 MOST_TARGETS: Final = 2_000
 """A difference of .02 shows in so many, and no more are kept from the candidate."""
+FEWEST_SESSIONS: Final = 30
+"""Sessions are what chance draws: of fewer a paired bootstrap says little, however many clicks they hold."""
+LONG_SESSION: Final = 40
+"""A session with more targets does not decide, where that is unusual: a robot's would be most of them."""
+TIMES_USUAL: Final = 4
+"""Where sessions are long, one is too long that has so many times the targets of the one in the middle."""
 TIMED_CLICKS: Final = 40
 _RULE: Final = "all"
 NETWORK: Final = "network recall@20"
@@ -78,7 +84,8 @@ class Ground:
         n_learnt: the candidate learns from the sessions before this number; its links count the others, too.
         chosen: numbers of the sessions that both answer; (n,)
         seen: whether both have learnt from them.
-        n_new: clicks to foretell in sessions that began after the serving snapshot was made.
+        n_new: clicks to foretell in sessions that began after the serving snapshot was made, without those of
+            sessions that are too long to decide.
     """
 
     n_learnt: int
@@ -116,24 +123,33 @@ def choose_ground(
         return Ground(n_sessions, none, seen=False)
     n_new = 0
     if serving.until_ms is not None:
-        new = np.flatnonzero(began_ms > serving.until_ms)
+        new = _usual(np.flatnonzero(began_ms > serving.until_ms), n_targets)
         n_new = int(n_targets[new].sum())
-        if n_new >= FEWEST_TARGETS:
+        if n_new >= FEWEST_TARGETS and len(new) >= 2 * FEWEST_SESSIONS:
             chosen = _newest(new, n_targets, min(MOST_TARGETS, n_new // 2))
             return Ground(int(chosen[0]), chosen, seen=False, n_new=n_new)
     known = np.arange(n_sessions)
     if serving.learnt_until_ms is not None:
         known = np.flatnonzero(ended_ms <= serving.learnt_until_ms)
-    return Ground(n_sessions, _newest(known, n_targets, MOST_TARGETS), seen=True, n_new=n_new)
+    chosen = _newest(_usual(known, n_targets), n_targets, MOST_TARGETS)
+    return Ground(n_sessions, chosen, seen=True, n_new=n_new)
+
+
+def _usual(sessions: NDArray[np.int64], n_targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the sessions that are not so long that a few of them would decide."""
+    if len(sessions) == 0:
+        return sessions
+    longest = max(LONG_SESSION, TIMES_USUAL * float(np.median(n_targets[sessions])))
+    return sessions[n_targets[sessions] <= longest]
 
 
 def _newest(
     sessions: NDArray[np.int64], n_targets: NDArray[np.int64], most_targets: int
 ) -> NDArray[np.int64]:
-    """The last of the sessions, as many as have that many targets; at least one where there is one."""
+    """The last of the sessions, as many as have that many targets, and no fewer than decide if there are."""
     from_the_end = np.cumsum(n_targets[sessions][::-1])
     n_taken = int(np.searchsorted(from_the_end, most_targets, side="right"))
-    return sessions[len(sessions) - max(n_taken, min(1, len(sessions))) :]
+    return sessions[len(sessions) - max(n_taken, min(FEWEST_SESSIONS, len(sessions))) :]
 
 
 def judge(candidate: Snapshot, trial: Trial | None, queries_from: Sequences, bounds: Bounds) -> Verdict:

@@ -25,7 +25,7 @@ from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
 from streams.clicklog import ReadProgress, Window, read_window
 from streams.drift import Figure, drift_of_clicks
-from streams.gate import FEWEST_TARGETS, Ground, judge
+from streams.gate import FEWEST_SESSIONS, FEWEST_TARGETS, Ground, judge
 from streams.importing import import_clicks
 from streams.manifest import OffsetRange, Provenance, TrainingWindow
 from streams.publishing import publish
@@ -185,7 +185,7 @@ class _Cycle:
         plan, sessions = self._plan, log.places
         if self._kind is Kind.REFRESH:
             enough = len(ground.chosen) > 0 and not ground.seen
-            return None if enough else NothingNew(ground.n_new, FEWEST_TARGETS)
+            return None if enough else NothingNew(ground.n_new, FEWEST_TARGETS, 2 * FEWEST_SESSIONS)
         if sessions.n_clicks < plan.min_clicks or len(sessions) < plan.min_sessions:
             return TooFewClicks(sessions.n_clicks, len(sessions), plan.min_clicks, plan.min_sessions)
         return None

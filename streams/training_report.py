@@ -100,11 +100,13 @@ class NothingNew:
 
     n_new: int
     n_needed: int
+    n_sessions_needed: int
 
     def __str__(self) -> str:
         return (
-            f"{self.n_new:,} clicks that follow on another have come since the serving snapshot was made;"
-            f" a refresh needs {self.n_needed:,}"
+            f"{self.n_new:,} clicks that follow on another, in sessions of usual length, have come since the"
+            f" serving snapshot was made; a refresh needs {self.n_needed:,} in {self.n_sessions_needed:,}"
+            " sessions"
         )
 
 

@@ -50,4 +50,4 @@ def test_a_crossed_limit_asks_for_a_full_training_once() -> None:
 def test_without_a_snapshot_nothing_is_asked_for() -> None:
     alarms = DriftAlarms(DriftLimits())
     assert wanted_training(None, alarms) is None
-    assert wanted_training(NothingNew(10, 400), alarms) is None
+    assert wanted_training(NothingNew(10, 400, 60), alarms) is None

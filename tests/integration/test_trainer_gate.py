@@ -42,7 +42,7 @@ def test_a_refresh_goes_on_from_what_serves(topics: FreshTopics, plan: TrainerPl
     assert isinstance(first, Published)
     nothing = run_cycle(plan, Kind.REFRESH)
     assert isinstance(nothing, NothingNew)
-    assert "a refresh needs 400" in str(nothing)
+    assert "a refresh needs 400 in 60 sessions" in str(nothing)
     # A send arrives in a few moments: the newest half of what is new must have moments of its own.
     send_shoppers(topics, 2_000, session_prefix="later-")
     send_shoppers(topics, 1_000, session_prefix="latest-")

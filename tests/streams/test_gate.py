@@ -258,11 +258,51 @@ def test_no_more_are_kept_than_the_comparison_needs() -> None:
 
 
 def test_sessions_that_were_open_when_the_serving_one_was_made_do_not_decide() -> None:
-    began, ended = np.array([10, 20, 90, 95, 96]), np.array([30, 110, 115, 120, 125])
-    n_targets = np.full(5, 300)
-    found = choose_ground(began, ended, n_targets, TrainingWindow(until_ms=80, learnt_until_ms=80))
-    assert found.chosen.tolist() == [4]
-    assert found.n_learnt == 4
+    began = np.concatenate([[10, 20], np.arange(90, 190)])
+    ended = np.concatenate([[30, 110], np.arange(190, 290)])  # the second was open at 80
+    found = choose_ground(began, ended, np.full(102, 6), TrainingWindow(until_ms=80, learnt_until_ms=80))
+    assert found.n_new == 600
+    assert found.chosen.tolist() == list(range(52, 102))
+    assert found.n_learnt == 52
+
+
+def with_crawlers(
+    n_others: int, of_crawlers: list[int], serving: TrainingWindow, targets_of_others: int = 3
+) -> Ground:
+    """Sessions of shoppers, and those of crawlers that ended last."""
+    n_targets = np.array([targets_of_others] * n_others + of_crawlers)
+    began = np.arange(1, len(n_targets) + 1) * 10
+    return choose_ground(began, began + 5, n_targets, serving)
+
+
+def test_one_long_session_does_not_empty_the_comparison() -> None:
+    found = with_crawlers(200, [4_999], TrainingWindow(until_ms=5, learnt_until_ms=5))
+    assert (found.n_new, found.seen) == (600, False)
+    assert found.chosen.tolist() == list(
+        range(100, 200)
+    )  # half of the shoppers' clicks, none of the crawler's
+    assert found.n_learnt == 100
+
+
+def test_long_sessions_alone_are_too_little_to_decide_by() -> None:
+    serving = TrainingWindow(until_ms=1_005, learnt_until_ms=1_005)
+    found = with_crawlers(110, [4_999, 2_000, 3_000], serving)  # ten of the shoppers' are new
+    assert (found.n_new, found.seen, found.n_learnt) == (30, True, 113)
+    few = with_crawlers(110, [40] * 20, serving)  # as many clicks as it takes, of too few sessions
+    assert (few.n_new, few.seen) == (830, True)
+
+
+def test_what_both_have_learnt_from_is_not_one_long_session_either() -> None:
+    found = with_crawlers(1_000, [4_999], TrainingWindow(until_ms=99_000, learnt_until_ms=99_000))
+    assert found.seen
+    assert found.chosen.tolist() == list(range(1_000 - 2_000 // 3, 1_000))
+
+
+def test_where_long_sessions_are_usual_they_decide() -> None:
+    serving = TrainingWindow(until_ms=5, learnt_until_ms=5)
+    found = with_crawlers(200, [4_999], serving, targets_of_others=150)
+    assert not found.seen
+    assert found.chosen.tolist() == list(range(170, 200))  # thirty sessions, more than the clicks would need
 
 
 def test_with_little_new_both_answer_what_both_have_learnt_from() -> None:
