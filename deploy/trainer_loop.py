@@ -12,13 +12,13 @@ from deploy.progress import ProgressLine, show_seconds
 from deploy.rounds import tell_failed
 from deploy.trainer_report import report
 from streams.announcements import read_current
-from streams.drift import DriftAlarms
 from streams.lease import TrainerLease
 from streams.schedule import Round, Schedule
 from streams.snapshot import list_snapshots
 from streams.trainer import run_cycle
 from streams.training_plan import TrainerPlan, TrainerStopped
 from streams.training_report import Kind, Outcome, Published, TooFewClicks, TrainerProgress
+from streams.training_wanted import TrainingWanted
 
 LOOK_EVERY_S: Final = 5.0
 NEXT: Final = {Kind.FULL: "training from the start", Kind.REFRESH: "a refresh"}
@@ -31,14 +31,14 @@ class TrainerLoop:
         self,
         plan: TrainerPlan,
         schedule: Schedule,
-        alarms: DriftAlarms,
+        drift: TrainingWanted,
         output: Output,
         stop: threading.Event,
         lease: TrainerLease,
     ) -> None:
         self._plan = plan
         self._schedule = schedule
-        self._alarms = alarms
+        self._drift = drift
         self._output = output
         self._stop = stop
         self._lease = lease
@@ -53,8 +53,7 @@ class TrainerLoop:
                 due = self._due()
             except Exception as error:
                 tell_failed(error)
-                self._wanted = None
-                self._stop.wait(LOOK_EVERY_S)  # Kafka is away, which is no reason to train from the start
+                self._stop.wait(LOOK_EVERY_S)  # Kafka is away; what was wanted still is when it is back
                 continue
             if due is not None:
                 self._train(due)
@@ -67,6 +66,8 @@ class TrainerLoop:
         if not self._looked:
             _look_at_what_serves(self._plan, self._schedule)
             self._looked = True
+        if self._wanted is None:
+            self._wanted = self._drift.by_workers(time.monotonic())
         following = self._schedule.next(time.monotonic(), self._wanted)
         wait_s = following.at_s - time.monotonic()
         if wait_s > 0:
@@ -91,7 +92,7 @@ class TrainerLoop:
             report(self._output, outcome, self._plan.alias)
         elif isinstance(outcome, TooFewClicks):
             self._output.say(f"waiting for clicks: {outcome}")
-        self._wanted = wanted_training(outcome, self._alarms)
+        self._wanted = self._drift.by_round(outcome)
         self._schedule.done(due.kind, began_s, made=isinstance(outcome, Published))
 
 
@@ -108,14 +109,6 @@ def train(plan: TrainerPlan, kind: Kind, stop: threading.Event, lease: TrainerLe
             )
         except TrainerStopped:
             return None
-
-
-def wanted_training(outcome: Outcome | None, alarms: DriftAlarms) -> str | None:
-    """Why a full training is wanted before it is due: the clicks of a refresh are no longer as they were."""
-    if not isinstance(outcome, Published):
-        return None
-    crossed = alarms.update(outcome.drift)
-    return "; ".join(alarms.limits.told(figure, outcome.drift[figure]) for figure in crossed) or None
 
 
 def _look_at_what_serves(plan: TrainerPlan, schedule: Schedule) -> None:

@@ -40,6 +40,9 @@ class Figure(StrEnum):
     QUALITY = "quality"  # share of the expected hit rate that is missing
 
 
+OF_VOCABULARY: Final = (Figure.POPULARITY, Figure.UNKNOWN)
+"""Those that are told by what one snapshot knows, and begin anew with the next."""
+
 _WHAT: Final = {
     Figure.POPULARITY: "what is clicked is no longer what the snapshot was trained on",
     Figure.UNKNOWN: "many clicks are on items that the snapshot does not know",
@@ -85,18 +88,40 @@ class DriftAlarms:
         self.raised = (self.raised - calm) | set(crossed)
         return crossed
 
-
-def drift_of_clicks(vocabulary: Vocabulary, item_ids: Iterable[str]) -> dict[Figure, float]:
-    """What clicks alone tell, in any order; nothing of fewer than a thousand."""
-    rows = vocabulary.rows(item_ids)
-    if len(rows) < FEWEST_CLICKS:
-        return {}
-    return figures_of_counts(vocabulary, head_counts(rows), float(len(rows)))
+    def forget(self, figures: Iterable[Figure]) -> None:
+        """Begin anew with these: they are of another snapshot now."""
+        self.raised -= set(figures)
 
 
-def figures_of_counts(vocabulary: Vocabulary, found: Counts, n_effective: float) -> dict[Figure, float]:
-    """Both figures of counts as `head_counts` gives them, worth so many clicks."""
-    expected = head_counts(np.arange(len(vocabulary)), vocabulary.counts)
+@dataclass(frozen=True, slots=True, eq=False)
+class ClickCounts:
+    """Clicks beside what a snapshot counts, both as `head_counts` gives them."""
+
+    expected: Counts
+    found: Counts
+
+    def __add__(self, later: ClickCounts) -> ClickCounts:
+        """These clicks and later ones, beside what the later snapshot counts."""
+        return ClickCounts(later.expected, self.found + later.found)
+
+    def figures(self) -> dict[Figure, float]:
+        """What clicks alone tell; nothing of fewer than a thousand."""
+        n_clicks = float(self.found.sum())
+        return figures_of_counts(self.expected, self.found, n_clicks) if n_clicks >= FEWEST_CLICKS else {}
+
+
+def counts_of_clicks(vocabulary: Vocabulary, item_ids: Iterable[str]) -> ClickCounts:
+    """Count clicks, in any order, beside the snapshot that has this vocabulary."""
+    return ClickCounts(counts_of_vocabulary(vocabulary), head_counts(vocabulary.rows(item_ids)))
+
+
+def counts_of_vocabulary(vocabulary: Vocabulary) -> Counts:
+    """The clicks that a snapshot was made of."""
+    return head_counts(np.arange(len(vocabulary)), vocabulary.counts)
+
+
+def figures_of_counts(expected: Counts, found: Counts, n_effective: float) -> dict[Figure, float]:
+    """Both figures of counts as `head_counts` gives them, those found worth so many clicks."""
     unknown = found[-1] / found.sum()
     return {
         Figure.POPULARITY: jensen_shannon(expected[:-1], found[:-1], n_effective * (1 - unknown)),

@@ -16,10 +16,12 @@ from model.vocabulary import Vocabulary
 from streams.drift import (
     FEWEST_CLICKS,
     HEAD,
+    OF_VOCABULARY,
     Counts,
     DriftAlarms,
     DriftLimits,
     Figure,
+    counts_of_vocabulary,
     figures_of_counts,
     head_counts,
     population_stability,
@@ -27,6 +29,7 @@ from streams.drift import (
 from streams.events import Recommendation
 from streams.fresh import Items
 from streams.metrics import WorkerMetrics
+from streams.quality import LiveQuality
 from streams.recommender import Answers
 from streams.snapshot import Snapshot
 
@@ -38,12 +41,19 @@ _log = logging.getLogger(__name__)
 
 
 class DriftMonitor:
-    """Watches the snapshot that serves, whichever it is; begins anew at a swap."""
+    """Watches the snapshot that serves, whichever it is.
 
-    def __init__(self, limits: DriftLimits, window_clicks: int, metrics: WorkerMetrics) -> None:
+    A swap begins everything anew, but where the new snapshot is the old one refreshed: usual scores and the
+    usual hit rate are those of before, so that they can fall over more clicks than come between refreshes.
+    """
+
+    def __init__(
+        self, limits: DriftLimits, window_clicks: int, metrics: WorkerMetrics, quality: LiveQuality
+    ) -> None:
         self._limits = limits
         self._window = window_clicks
         self._metrics = metrics
+        self._quality = quality
         self._watch: DriftWatch | None = None
         self._alarms = DriftAlarms(limits)
         self._told_s = 0.0
@@ -52,12 +62,7 @@ class DriftMonitor:
     def note(self, snapshot: Snapshot, answers: Answers) -> None:
         """Count a batch that this snapshot has answered, or most of it."""
         if self._watch is None or self._watch.version != snapshot.version:
-            self._watch = DriftWatch(snapshot.version, snapshot.vocabulary, self._window)
-            self._alarms = DriftAlarms(self._limits)
-            self._counted = self._count(snapshot.version)
-            for figure in Figure:
-                self._metrics.drift.labels(figure).set(0)
-                self._metrics.drift_alarm.labels(figure).set(0)
+            self._watch = self._follow(snapshot, self._watch)
         self._watch.note(answers.folded, answers.recommendations)
 
     def tell(self, now_s: float) -> None:
@@ -65,17 +70,34 @@ class DriftMonitor:
         if self._watch is None or now_s - self._told_s < TELL_EVERY_S:
             return
         self._told_s = now_s
-        before, self._counted = self._counted, self._count(self._watch.version)
-        self._watch.note_hits(
-            *(max(0.0, now - then) for now, then in zip(self._counted, before, strict=True))
-        )
+        self._note_hits(self._watch)
         figures = self._watch.figures()
+        self._quality.note_drift(self._watch.version, {one.value: value for one, value in figures.items()})
         for figure in self._alarms.update(figures):
             self._metrics.drift_alarms.labels(figure).inc()
             _log.warning("drift: %s: a full training is due", self._limits.told(figure, figures[figure]))
         for figure, value in figures.items():
             self._metrics.drift.labels(figure).set(value)
             self._metrics.drift_alarm.labels(figure).set(figure in self._alarms.raised)
+
+    def _follow(self, snapshot: Snapshot, watch: DriftWatch | None) -> DriftWatch:
+        """Watch another snapshot from here on; what was told of the one before holds, where it can."""
+        anew: tuple[Figure, ...] = OF_VOCABULARY
+        if watch is not None and snapshot.manifest.provenance.is_refresh_of(watch.version):
+            self._note_hits(watch)
+            watch.go_on_with(snapshot.version, snapshot.vocabulary)
+        else:
+            watch, anew = DriftWatch(snapshot.version, snapshot.vocabulary, self._window), tuple(Figure)
+        self._counted = self._count(snapshot.version)
+        self._alarms.forget(anew)
+        for figure in anew:
+            self._metrics.drift.labels(figure).set(0)
+            self._metrics.drift_alarm.labels(figure).set(0)
+        return watch
+
+    def _note_hits(self, watch: DriftWatch) -> None:
+        before, self._counted = self._counted, self._count(watch.version)
+        watch.note_hits(*(max(0.0, now - then) for now, then in zip(self._counted, before, strict=True)))
 
     def _count(self, version: str) -> tuple[float, float]:
         """Clicks that were compared with a list of the snapshot so far, and hits among them."""
@@ -93,7 +115,7 @@ def _total(counter: Counter, version: str) -> float:
 
 
 class DriftWatch:
-    """Watches the clicks that one snapshot answers, and the scores of its answers.
+    """Watches the clicks that one snapshot answers, refreshed now and then, and the scores of its answers.
 
     What is popular is compared with the snapshot's own counts. Which scores and hit rate are usual is learnt
     from the second window of clicks: in the first a new worker may have new sessions only.
@@ -106,6 +128,8 @@ class DriftWatch:
         self._rows: list[int] = []
         self._scores: list[float] = []
         self._n_clicks = 0
+        self._n_counted = 0  # beside this vocabulary
+        self._expected: Counts | None = None
         self._counts = np.zeros(HEAD + 2)
         self._usual: list[float] = []
         self._edges: Counts | None = None
@@ -114,6 +138,12 @@ class DriftWatch:
         self._n_scores = 0
         self._usual_hits = np.zeros(2)  # clicks that were compared with a list, and hits
         self._hits = np.zeros(2)
+
+    def go_on_with(self, version: str, vocabulary: Vocabulary) -> None:
+        """Watch the same snapshot refreshed: clicks are counted anew, what is usual stays."""
+        self._fold()
+        self.version, self._vocabulary = version, vocabulary
+        self._expected, self._counts, self._n_counted = None, np.zeros(HEAD + 2), 0
 
     def note(self, folded: Iterable[Items], recommendations: Iterable[Recommendation]) -> None:
         """Count clicks, each the last of the items, and answers; those of other snapshots are left out."""
@@ -142,10 +172,11 @@ class DriftWatch:
         self._fold()
         found: dict[Figure, float] = {}
         enough = min(FEWEST_CLICKS, self._window)
-        if self._n_clicks >= enough:
-            found |= figures_of_counts(
-                self._vocabulary, self._counts, min(self._n_clicks, 2.0 * self._window)
-            )
+        if self._n_counted >= enough:
+            if self._expected is None:
+                self._expected = counts_of_vocabulary(self._vocabulary)
+            n_effective = min(self._n_counted, 2.0 * self._window)
+            found |= figures_of_counts(self._expected, self._counts, n_effective)
         if self._edges is not None and self._n_scores >= enough:
             found[Figure.SCORES] = population_stability(self._usual_counts, self._score_counts)
         if min(self._hits[0], self._usual_hits[0]) >= enough and self._usual_hits[1]:
@@ -160,6 +191,7 @@ class DriftWatch:
             self._counts *= (1 - 1 / self._window) ** len(rows)
             self._counts += head_counts(rows)
             self._n_clicks += len(rows)
+            self._n_counted += len(rows)
             self._rows.clear()
         if self._scores and self._n_clicks > self._window:
             self._fold_scores(np.array(self._scores))

@@ -131,7 +131,7 @@ class LiveFigures:
         self.announced: dict[str, Announcement] = {}
         self.reasons: dict[str, str] = {}
         self.comparisons: dict[str, Comparison] = {}
-        self._served: set[str] = set()
+        self._windows: list[QualityRecord] | None = None  # where they are asked for
         self._productions: list[Announcement] = []
         self._board = Board(topics.snapshots)
         self._snapshots = TopicPartition(topics.snapshots, 0)
@@ -179,10 +179,15 @@ class LiveFigures:
 
     def served_since(self, time_ms: int) -> frozenset[str]:
         """Give the versions that workers told the quality of since then."""
-        self._served.clear()
+        return frozenset(window.snapshot for window in self.windows_since(time_ms))
+
+    def windows_since(self, time_ms: int) -> list[QualityRecord]:
+        """Give what workers told since then, in no order over versions."""
+        found = self._windows = []
         self._return_to(time_ms)
         self._read_to_end(self._quality)
-        return frozenset(self._served)
+        self._windows = None
+        return found
 
     def _forget_productions(self, horizon_ms: int) -> None:
         """Forget those that were replaced too long ago to have a window that is read."""
@@ -222,6 +227,7 @@ class LiveFigures:
             if production is not None and self._productions[-1:] != [production]:
                 self._productions.append(production)
         elif (window := decode_quality(record.value)) is not None:
-            self._served.add(window.snapshot)
+            if self._windows is not None:
+                self._windows.append(window)
             for comparison in self.comparisons.values():
                 comparison.read(window, record.partition, record.offset)

@@ -126,6 +126,10 @@ class Provenance(msgspec.Struct, frozen=True):
     index_recall: float | None = None
     gate: Verdict | None = None
 
+    def is_refresh_of(self, version: str) -> bool:
+        """Whether the model is that version's, gone on with newer clicks."""
+        return self.kind == "refresh" and self.parent == version
+
 
 class Manifest(msgspec.Struct, frozen=True):
     """The bundle's contents and history; its own SHA-256 travels in the announcement."""

@@ -14,7 +14,7 @@ Not compared are
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -58,7 +58,8 @@ class Figures(msgspec.Struct, frozen=True):
 class QualityRecord(msgspec.Struct, frozen=True):
     """A value of the topic ``quality``: the counts of one worker and snapshot from one time to another.
 
-    Counts of windows, not running totals, so that they can be summed over workers and times.
+    Counts of windows, not running totals, so that they can be summed over workers and times. ``drift`` is how
+    far the worker's newest clicks are from the snapshot's, by figure; empty where nothing can be said.
     """
 
     group: str
@@ -71,6 +72,7 @@ class QualityRecord(msgspec.Struct, frozen=True):
     reciprocal_ranks: float
     reciprocal_ranks_squared: float
     v: int = FORMAT_VERSION
+    drift: dict[str, float] = {}
 
     @property
     def figures(self) -> Figures:
@@ -124,6 +126,7 @@ class LiveQuality:
         # The longest idle first; in a plain dict what is taken from the front is ever further from the front.
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._counts: dict[str, _Counts] = {}
+        self._drift: tuple[str, Mapping[str, float]] = ("", {})
         self._taken = threading.Lock()
 
     def __len__(self) -> int:
@@ -152,6 +155,15 @@ class LiveQuality:
                     self._shown[session_id] = _Shown(
                         answer.snapshot, click.item_id, click.timestamp_ms, answer.created_ms, items
                     )
+
+    def note_drift(self, snapshot: str, figures: Mapping[str, float]) -> None:
+        """Take note of how far the newest clicks are from a snapshot's: told along with its quality."""
+        self._drift = snapshot, figures
+
+    def drift_from(self, snapshot: str) -> dict[str, float]:
+        """Give what was noted last, if it was of this snapshot."""
+        version, figures = self._drift
+        return {name: round(float(value), 4) for name, value in figures.items() if version == snapshot}
 
     def forget(self) -> None:
         """Forget the lists: after a rebalance other workers may have shown newer ones."""

@@ -154,6 +154,7 @@ class QualityWatch:
                 hits=round(figures.hits.total),
                 reciprocal_ranks=round(figures.reciprocal_ranks.total, 6),
                 reciprocal_ranks_squared=round(figures.reciprocal_ranks.squares, 6),
+                drift=self._quality.drift_from(version),
             )
             value = encode_quality(record)
             sent.append(self._producer.send(self._topics.quality, key=version.encode(), value=value))

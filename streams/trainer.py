@@ -24,7 +24,7 @@ from streams.announcements import PRODUCTION, read_current
 from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
 from streams.clicklog import ReadProgress, Window, read_window
-from streams.drift import Figure, drift_of_clicks
+from streams.drift import counts_of_clicks
 from streams.gate import FEWEST_SESSIONS, FEWEST_TARGETS, Ground, judge
 from streams.importing import import_clicks
 from streams.manifest import OffsetRange, Provenance, TrainingWindow
@@ -112,9 +112,9 @@ class _Cycle:
                 return too_few
             if run is None:
                 self._unfinished.begin(from_ms, {number: end for number, (_, end) in window.offsets.items()})
-            measured, drift = None, dict[Figure, float]()
+            measured, drift = None, None
             if self._kind is Kind.REFRESH and serving is not None:
-                drift = drift_of_clicks(serving.vocabulary, log.items_since(serving))
+                drift = counts_of_clicks(serving.vocabulary, log.items_since(serving))
                 candidate = self._refresh(serving, log, ground)
             else:
                 serving_version = serving.version if serving is not None else None

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final, Self, TypeAlias
 
 from model.metrics import Accuracy
-from streams.drift import Figure
+from streams.drift import ClickCounts
 from streams.manifest import Verdict
 
 ITSELF: Final = "this model on the newest sessions, which it had not seen; its links have counted them since"
@@ -136,8 +136,8 @@ class Measured:
 class Published:
     """A new snapshot; not ``announced`` where the gate refused it or where the alias is pinned.
 
-    ``drift`` is how far the new clicks were from the snapshot that was refreshed with them, ``stages`` the
-    seconds that each took, with what was prepared after it.
+    ``drift`` counts the new clicks beside the snapshot that was refreshed with them, None after a full
+    training; ``stages`` are the seconds that each took, with what was prepared after it.
     """
 
     version: str
@@ -153,7 +153,7 @@ class Published:
     pinned_to: str | None
     deleted: tuple[str, ...]
     seconds: float
-    drift: Mapping[Figure, float] = field(default_factory=dict)
+    drift: ClickCounts | None = None
     stages: Mapping[Stage, float] = field(default_factory=dict)
 
 

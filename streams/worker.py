@@ -86,7 +86,7 @@ class Worker:
         self._served: tuple[Recommender, ...] = ()  # by the batch before
         self._metrics = metrics
         self._quality = quality
-        self._drift = DriftMonitor(config.drift_limits, config.drift_window_clicks, metrics)
+        self._drift = DriftMonitor(config.drift_limits, config.drift_window_clicks, metrics, quality)
         client_id = f"{config.group}-{config.name}"
         self._outbox = Outbox(config.connection, client_id, before_produce=self.ownership.may_send)
         self._table = SessionTable(self.app, config.n_partitions)

@@ -5,6 +5,7 @@ imported only after it.
 """
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,6 @@ from deploy.considerate import be_considerate
 from deploy.settings import Settings
 from deploy.stopping import stop_on_signals
 from deploy.trainer_report import report
-from streams.drift import DriftAlarms
 from streams.errors import NextclickError
 from streams.lease import TrainerLease
 from streams.schedule import Schedule
@@ -25,11 +25,13 @@ from streams.training_report import Kind, Published
 
 if TYPE_CHECKING:
     from streams.training_plan import TrainerPlan
+    from streams.training_wanted import TrainingWanted
 
 
 @takes_settings(
     "clicks_topic",
     "snapshots_topic",
+    "quality_topic",
     "snapshots",
     "keep_snapshots",
     "archive",
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     "gate_latency_ms",
     "drift_popularity",
     "drift_unknown",
+    "drift_scores",
+    "drift_quality",
 )
 @reads_click_files(single_columns=False)
 def command(
@@ -98,8 +102,7 @@ def command(
             else:
                 from deploy.trainer_loop import TrainerLoop
 
-                alarms = DriftAlarms(settings.drift_limits())
-                TrainerLoop(plan, schedule, alarms, output, stop, lease).run()
+                TrainerLoop(plan, schedule, _wanted(settings), output, stop, lease).run()
 
 
 def _set_threads(n_threads: int) -> None:
@@ -136,6 +139,16 @@ def _plan(
         bounds=gate_bounds(settings),
         force=force,
         unfinished=settings.home / "trainers" / settings.alias,
+    )
+
+
+def _wanted(settings: Settings) -> "TrainingWanted":
+    from streams.training_wanted import TrainingWanted, told_by_workers
+
+    connection, topics, alias = settings.connection(), settings.topics(), settings.alias
+    return TrainingWanted(
+        settings.drift_limits(),
+        lambda: told_by_workers(connection, topics, alias, int(time.time() * 1000)),
     )
 
 

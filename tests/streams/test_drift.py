@@ -9,7 +9,7 @@ from streams.drift import (
     DriftAlarms,
     DriftLimits,
     Figure,
-    drift_of_clicks,
+    counts_of_clicks,
     jensen_shannon,
     population_stability,
 )
@@ -29,7 +29,7 @@ def shoppers(seed: int, habits: Habits | None = None) -> tuple[Vocabulary, Click
 @pytest.mark.parametrize("seed", range(4))
 def test_shoppers_who_stay_as_they_are_raise_no_alarm(seed: int) -> None:
     vocabulary, later = shoppers(seed)
-    figures = drift_of_clicks(vocabulary, later.item_ids.tolist())
+    figures = counts_of_clicks(vocabulary, later.item_ids.tolist()).figures()
     assert figures.keys() == {Figure.POPULARITY, Figure.UNKNOWN}
     assert DriftLimits().crossed(figures) == []
     assert figures[Figure.POPULARITY] < 0.15
@@ -38,13 +38,13 @@ def test_shoppers_who_stay_as_they_are_raise_no_alarm(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_shoppers_who_change_raise_one(seed: int) -> None:
     vocabulary, later = shoppers(seed, drifting(Habits(), 400_000))
-    figures = drift_of_clicks(vocabulary, later.item_ids.tolist())
+    figures = counts_of_clicks(vocabulary, later.item_ids.tolist()).figures()
     assert DriftLimits().crossed(figures) == [Figure.POPULARITY]
 
 
 def test_new_items_raise_one() -> None:
     vocabulary, later = shoppers(1, Habits(n_new_items=60, launch_every_ms=5_000, launch_from_ms=350_000))
-    figures = drift_of_clicks(vocabulary, later.item_ids.tolist())
+    figures = counts_of_clicks(vocabulary, later.item_ids.tolist()).figures()
     unknown = np.mean([item_id not in vocabulary for item_id in later.item_ids])
     assert figures[Figure.UNKNOWN] == pytest.approx(float(unknown))
     assert Figure.UNKNOWN in DriftLimits().crossed(figures)
@@ -52,8 +52,8 @@ def test_new_items_raise_one() -> None:
 
 def test_of_few_clicks_nothing_is_said() -> None:
     vocabulary, later = shoppers(1)
-    assert drift_of_clicks(vocabulary, later.item_ids[:999].tolist()) == {}
-    assert drift_of_clicks(vocabulary, later.item_ids[:1_000].tolist()) != {}
+    assert counts_of_clicks(vocabulary, later.item_ids[:999].tolist()).figures() == {}
+    assert counts_of_clicks(vocabulary, later.item_ids[:1_000].tolist()).figures() != {}
 
 
 def test_the_distance_is_0_for_equal_shares_and_1_for_disjoint_ones() -> None:

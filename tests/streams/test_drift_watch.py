@@ -2,19 +2,24 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from model.vocabulary import Vocabulary
-from streams.drift import DriftLimits, Figure, drift_of_clicks
+from streams.drift import DriftLimits, Figure, counts_of_clicks
 from streams.drift_watch import DriftMonitor, DriftWatch
 from streams.events import ClickRef, Recommendation, ScoredItem
 from streams.fresh import Items
+from streams.manifest import Provenance
 from streams.metrics import WorkerMetrics
+from streams.quality import LiveQuality
 from streams.recommender import Answers
 from streams.session import SessionItem
 from streams.shoppers import Habits, drifting
+from streams.snapshot import Snapshot
 from tests.streams.test_drift import shoppers
 from tests.tiny import ITEMS, tiny_snapshot
 
@@ -55,7 +60,7 @@ def test_the_newest_clicks_are_compared_with_what_the_snapshot_was_made_of(
     item_ids = later.item_ids.tolist()
     figures = watched(vocabulary, item_ids)
     assert DriftLimits().crossed(figures) == alarm
-    of_newest = drift_of_clicks(vocabulary, item_ids[-2 * WINDOW :])
+    of_newest = counts_of_clicks(vocabulary, item_ids[-2 * WINDOW :]).figures()
     assert figures[Figure.POPULARITY] == pytest.approx(of_newest[Figure.POPULARITY], abs=0.1)
 
 
@@ -105,7 +110,7 @@ def batch(item_ids: list[str]) -> Answers:
 
 def test_a_crossed_limit_is_a_metric_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
     metrics = WorkerMetrics()
-    monitor = DriftMonitor(DriftLimits(), WINDOW, metrics)
+    monitor = DriftMonitor(DriftLimits(), WINDOW, metrics, LiveQuality())
     now_s = 0.0
 
     def read(name: str, figure: str) -> float | None:
@@ -136,7 +141,7 @@ def test_a_crossed_limit_is_a_metric_and_one_line(caplog: pytest.LogCaptureFixtu
 
 def test_hits_are_read_from_what_live_quality_counts() -> None:
     metrics = WorkerMetrics()
-    monitor = DriftMonitor(DriftLimits(), 1_000, metrics)
+    monitor = DriftMonitor(DriftLimits(), 1_000, metrics, LiveQuality())
     metrics.compared.labels("v1").inc(10_000)  # of an earlier time under the same snapshot
     metrics.hits.labels("v1").inc(10_000)
     now_s = 0.0
@@ -150,3 +155,60 @@ def test_hits_are_read_from_what_live_quality_counts() -> None:
     found = metrics.registry.get_sample_value("nextclick_drift", {"figure": "quality"})
     assert found == pytest.approx(0.75, abs=0.1)
     assert metrics.registry.get_sample_value("nextclick_drift_alarm", {"figure": "quality"}) == 1
+
+
+def refresh(version: str, parent: str) -> Snapshot:
+    made = tiny_snapshot(version)
+    provenance = Provenance(parent=parent, kind="refresh")
+    return replace(made, manifest=msgspec.structs.replace(made.manifest, provenance=provenance))
+
+
+def served(refreshes: list[Snapshot], n_hits: list[int]) -> tuple[WorkerMetrics, LiveQuality]:
+    """Serve snapshots one after the other, 2,000 clicks each; hits are of a hundred."""
+    metrics, quality = WorkerMetrics(), LiveQuality()
+    monitor = DriftMonitor(DriftLimits(), 1_500, metrics, quality)
+    now_s = 0.0
+    for snapshot, hits in zip(refreshes, n_hits, strict=True):
+        for _ in range(20):
+            scored = answers([float(hits)] * 5 + [float(n) for n in range(95)], snapshot.version)
+            clicks = batch([*list(ITEMS) * 8, *["new"] * 4])
+            monitor.note(snapshot, clicks._replace(recommendations=scored))
+            metrics.compared.labels(snapshot.version).inc(100)
+            metrics.hits.labels(snapshot.version).inc(hits)
+            now_s += 10
+            monitor.tell(now_s)
+    return metrics, quality
+
+
+def test_what_is_usual_stays_while_the_snapshot_is_refreshed() -> None:
+    chain = [tiny_snapshot("v0"), *(refresh(f"v{n}", f"v{n - 1}") for n in range(1, 8))]
+    metrics, quality = served(chain, [40] * 4 + [20] * 4)
+
+    def read(name: str, figure: str) -> float | None:
+        return metrics.registry.get_sample_value(f"nextclick_{name}", {"figure": figure})
+
+    assert read("drift", "quality") == pytest.approx(0.5, abs=0.05)
+    assert read("drift_alarm", "quality") == 1
+    assert read("drift_alarms_total", "quality") == 1
+    told = quality.drift_from("v7")
+    assert told.keys() == {"popularity", "unknown", "scores", "quality"}
+    assert told["quality"] == pytest.approx(0.5, abs=0.05)
+    assert told["unknown"] == pytest.approx(0.04)
+    assert quality.drift_from("v6") == {}
+
+
+def test_another_snapshot_begins_everything_anew() -> None:
+    chain = [tiny_snapshot("v0"), *(refresh(f"v{n}", f"v{n - 1}") for n in range(1, 8)), refresh("v9", "v8")]
+    metrics, quality = served(chain, [40] * 4 + [20] * 5)
+    assert quality.drift_from("v9").keys() == {"popularity", "unknown"}
+    assert metrics.registry.get_sample_value("nextclick_drift_alarm", {"figure": "quality"}) == 0
+
+
+def test_clicks_are_counted_beside_the_newest_vocabulary() -> None:
+    watch = DriftWatch("v1", Vocabulary(["a"], np.array([10])), WINDOW)
+    watch.note(folded(["b"] * 1_500), [])
+    assert watch.figures()[Figure.UNKNOWN] == 1.0
+    watch.go_on_with("v2", Vocabulary(["a", "b"], np.array([10, 10])))
+    assert watch.figures() == {}
+    watch.note(folded(["b"] * 1_500), [])
+    assert watch.figures()[Figure.UNKNOWN] == 0.0
