@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 READY_TIMEOUT_S = 60.0
+METADATA_WITHIN_S = 20.0
 
 
 class Position(NamedTuple):
@@ -196,7 +198,15 @@ async def _fetch(consumer: AIOKafkaConsumer) -> list[Record]:
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
     """Ask the cluster itself: what the client knows of a topic comes some time after it is asked for."""
-    cluster = await consumer._client.fetch_all_metadata()
+    deadline_s = time.monotonic() + METADATA_WITHIN_S
+    while True:
+        try:
+            cluster = await consumer._client.fetch_all_metadata()
+            break
+        except KafkaError:  # a broker that has only just come back names no brokers, not even itself
+            if time.monotonic() > deadline_s:
+                raise
+            await asyncio.sleep(0.2)
     numbers = cluster.partitions_for_topic(topic)
     assert numbers, f"topic {topic} has no partitions"
     return sorted(numbers)
