@@ -163,7 +163,7 @@ class Day:
         times_ms = self._clicks.time_ms[places.rows]
         n_before = int(np.searchsorted(self._whole.ended_ms, self._begin_ms))
         later = places.select(n_before, len(places))
-        stream = Stream(later, times_ms[places.starts[n_before] :])
+        stream = Stream.of(later, times_ms[places.starts[n_before] :])
         began = time.perf_counter()
         first = self._moment(None, self._begin_ms, 0)
         made = self._publish(self._full(None, first), first, None)

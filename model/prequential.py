@@ -40,22 +40,38 @@ class Stream:
     """Sessions in the order in which they ended, with the time of each click.
 
     Attributes:
-        sequences: the sessions.
+        sequences: the sessions, none without a click.
         time_ms: (n_clicks,)
+        ends_ms: when each session ended, which its last click that is left need not tell; (n_sessions,)
     """
 
     sequences: Sequences
     time_ms: Int64Array
+    ends_ms: Int64Array
+
+    def __post_init__(self) -> None:
+        """Check that every click has its time, and that the sessions stand in the order of their ends."""
+        if (len(self.time_ms), len(self.ends_ms)) != (self.sequences.n_clicks, len(self.sequences)):
+            raise ValueError("every click needs its time and every session its end")
+        if np.any(np.diff(self.ends_ms) < 0):
+            raise ValueError("sessions must stand in the order in which they ended")
+
+    @classmethod
+    def of(cls, sequences: Sequences, time_ms: Int64Array) -> Self:
+        """Of whole sessions, each of which ends with its last click."""
+        return cls(sequences, time_ms, time_ms[sequences.starts[1:] - 1])
 
     def drop_unknown(self) -> Self:
-        """Without the clicks on unknown items."""
+        """Without the clicks on unknown items, and without the sessions that have no other."""
         known = self.sequences.rows != UNKNOWN
-        return type(self)(self.sequences.drop_unknown(), self.time_ms[known]) if not known.all() else self
+        left = np.logical_or.reduceat(known, self.sequences.starts[:-1]) if len(known) else known
+        return type(self)(self.sequences.drop_unknown(), self.time_ms[known], self.ends_ms[left])
 
     def drop_short(self, min_length: int) -> Self:
         """Without the sessions of fewer clicks."""
-        keep = np.repeat(self.sequences.lengths >= min_length, self.sequences.lengths)
-        return type(self)(self.sequences.drop_short(min_length), self.time_ms[keep])
+        keep = self.sequences.lengths >= min_length
+        clicks = np.repeat(keep, self.sequences.lengths)
+        return type(self)(self.sequences.drop_short(min_length), self.time_ms[clicks], self.ends_ms[keep])
 
     def slices(self, n: int) -> Iterator[Slice]:
         """At most n slices of about as many targets each; clicks of one moment stay together."""
@@ -66,14 +82,13 @@ class Stream:
         begins = np.unique(times[np.arange(n) * len(times) // n]) if len(times) else times
         slice_of = np.searchsorted(begins, self.time_ms, side="right") - 1
         session_of = np.repeat(np.arange(len(lengths)), lengths)
-        ends_ms = self.time_ms[starts[1:] - 1]
         for number, begin_ms in enumerate(begins.tolist()):
             own = is_target & (slice_of == number)
             sessions = np.unique(session_of[own])
             of_sessions = np.zeros(len(lengths), dtype=np.bool_)
             of_sessions[sessions] = True
             counted = own[np.repeat(of_sessions, lengths)]
-            n_ended = int(np.searchsorted(ends_ms, begin_ms, side="left"))
+            n_ended = int(np.searchsorted(self.ends_ms, begin_ms, side="left"))
             yield Slice(begin_ms, sessions, counted, int(own.sum()), n_ended)
 
 

@@ -49,7 +49,8 @@ class History:
         items = Vocabulary.from_clicks(ids)
         coder = terms.coder(train_clicks)
         past, past_ends_ms = cut_with_ends(train_clicks, items, terms.gap_ms, coder)
-        stream = Stream(*cut_with_times(test_clicks, items, terms.gap_ms, coder)).drop_unknown().drop_short(2)
+        whole = Stream.of(*cut_with_times(test_clicks, items, terms.gap_ms, coder))
+        stream = whole.drop_unknown().drop_short(2)
         if stream.sequences.n_targets == 0:
             raise EvaluationError("the test file holds no session with two clicks on items of the train file")
         return cls(items, terms.encoder_for(coder), past, past_ends_ms, stream)
@@ -57,8 +58,8 @@ class History:
     def until(self, n_ended: int) -> tuple[Sequences, NDArray[np.int64]]:
         """The past and the first sessions of the stream, and when each ended."""
         newer = self.stream.sequences.select(0, n_ended)
-        ends_ms = self.stream.time_ms[self.stream.sequences.starts[1 : n_ended + 1] - 1]
-        return Sequences.concatenate(self.past, newer), np.concatenate([self.past_ends_ms, ends_ms])
+        ends_ms = np.concatenate([self.past_ends_ms, self.stream.ends_ms[:n_ended]])
+        return Sequences.concatenate(self.past, newer), ends_ms
 
 
 @dataclass(slots=True)
