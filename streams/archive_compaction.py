@@ -18,6 +18,8 @@ from streams.archive_store import ArchiveStore
 
 MAX_OFFSETS: Final = 1_000_000
 """In one merged file: what is merged is held in memory, some 300 MB."""
+MAX_BYTES: Final = 128 << 20
+"""In one merged file before it is compressed: contexts may be large, and memory holds them twice or more."""
 MANY: Final = 32
 """So many small files of a day that is still going on are merged without waiting for its end."""
 
@@ -38,6 +40,7 @@ def compact(
     stop: threading.Event | None = None,
     many: int = MANY,
     max_offsets: int = MAX_OFFSETS,
+    max_bytes: int = MAX_BYTES,
 ) -> Compacted:
     """Merge the files of days before ``today`` (counted from 1970), and of a later one where they are many.
 
@@ -51,17 +54,19 @@ def compact(
         for group in _groups(chosen, max_offsets):
             if stop.is_set():
                 break
-            if len(group) < (2 if group[0].file.day < today else many):
+            enough = 2 if group[0].file.day < today else many
+            if len(group) < enough:
                 continue
             try:
-                _merge(store, group)
+                for part in _parts(store, group, max_bytes):
+                    if len(part) >= enough:
+                        _merge(store, part)
+                        n_merged += len(part)
+                        n_written += 1
             except ArchiveChanged:
                 continue
             except ArchiveError as error:
                 failed = failed or error
-                continue
-            n_merged += len(group)
-            n_written += 1
     n_removed = _remove_merged(store) + store.remove_left_over()
     if failed is not None:
         raise failed
@@ -84,6 +89,20 @@ def _groups(chosen: list[Piece], max_offsets: int) -> Iterator[list[Piece]]:
         yield group
 
 
+def _parts(store: ArchiveStore, group: list[Piece], max_bytes: int) -> list[list[Piece]]:
+    """Divide neighbours further, so that each merged file keeps to its size in bytes."""
+    parts: list[list[Piece]] = []
+    n_bytes = 0
+    for piece in group:
+        of_piece = store.unpacked_bytes(piece.file)
+        if not parts or n_bytes + of_piece > max_bytes:
+            parts.append([])
+            n_bytes = 0
+        parts[-1].append(piece)
+        n_bytes += of_piece
+    return parts
+
+
 def _merge(store: ArchiveStore, group: list[Piece]) -> None:
     # The first file is taken whole, even where one before it reaches into it: so it lies in the merged one.
     first, last = group[0].file, group[-1].file
@@ -92,7 +111,12 @@ def _merge(store: ArchiveStore, group: list[Piece]) -> None:
         for table in store.row_groups(piece.file, SCHEMA.names):
             tables.append(table.filter(pc.greater_equal(table["offset"], piece.first)))
     merged = ArchivedFile(last.topic_id, last.partition, first.first, last.end, last.day)
-    store.write(merged, pa.concat_tables(tables).unify_dictionaries().combine_chunks())
+    try:
+        rows = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    except pa.ArrowException as error:
+        text = str(error).partition("\n")[0]
+        raise ArchiveError(f"the files from {first.path} to {last.path} cannot be merged: {text}") from error
+    store.write(merged, rows)
 
 
 def _remove_merged(store: ArchiveStore) -> int:

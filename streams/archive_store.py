@@ -99,6 +99,12 @@ class ArchiveStore:
             return int(self._fs.size(self._path(file)))
         return 0
 
+    def unpacked_bytes(self, file: ArchivedFile) -> int:
+        """How large what is in a file is before compression; raises ``ArchiveChanged`` where it is gone."""
+        with self._complaining("read", file.path), self._open(self._path(file)) as source:
+            metadata = pq.ParquetFile(source).metadata
+            return sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+
     def remove(self, file: ArchivedFile) -> None:
         """Remove a file; nothing happens where it is gone."""
         with self._complaining("tidied"), suppress(FileNotFoundError):

@@ -17,6 +17,8 @@ from streams.events import DEFAULT_KIND, Click, click_time_ms, decode_click
 
 MAX_WAITING: Final = 300_000
 """Clicks of all partitions that wait in memory for being written, some 100 MB."""
+MAX_WAITING_BYTES: Final = 48 << 20
+"""The same in bytes of their records, which take some times as many in memory: a context may be large."""
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class _Waiting:
     offsets: list[int] = field(default_factory=list)
     arrivals_ms: list[int] = field(default_factory=list)
     clicks: list[Click] = field(default_factory=list)
+    n_bytes: int = 0
 
 
 class ArchiveWriter:
@@ -41,6 +44,7 @@ class ArchiveWriter:
         newest: Mapping[int, ArchivedFile],
         before_write: Callable[[], None] = lambda: None,
         max_waiting: int = MAX_WAITING,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """``newest`` is the file that a partition goes on after; ``before_write`` may refuse by raising."""
         self.n_clicks = 0
@@ -50,7 +54,9 @@ class ArchiveWriter:
         self._topic_id = topic_id
         self._before_write = before_write
         self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
         self._n_waiting = 0
+        self._bytes_waiting = 0
         self._partitions = {number: _Waiting(file.end, file.end, file.day) for number, file in newest.items()}
 
     def begin_at(self, partition: int, offset: int) -> None:
@@ -92,13 +98,16 @@ class ArchiveWriter:
                 waiting.offsets.append(record.offset)
                 waiting.arrivals_ms.append(record.timestamp)
                 waiting.clicks.append(click)
+                n_bytes = len(record.value)
+                waiting.n_bytes += n_bytes
                 self._n_waiting += 1
+                self._bytes_waiting += n_bytes
             else:
                 self.n_rejected += 1
             waiting.end = record.offset + 1
-        if self._n_waiting >= self._max_waiting:
+        if self._n_waiting >= self._max_waiting or self._bytes_waiting >= self._max_waiting_bytes:
             self._before_write()
-            self._write(max(self._partitions, key=lambda number: len(self._partitions[number].clicks)))
+            self._write(max(self._partitions, key=lambda number: self._partitions[number].n_bytes))
 
     def write_all(self) -> None:
         """Write all that waits."""
@@ -117,6 +126,7 @@ class ArchiveWriter:
         self.n_files += 1
         self.n_clicks += len(waiting.clicks)
         self._n_waiting -= len(waiting.clicks)
+        self._bytes_waiting -= waiting.n_bytes
         self._partitions[partition] = _Waiting(waiting.end, waiting.end, waiting.day)
 
 

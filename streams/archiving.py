@@ -62,8 +62,9 @@ def archive_clicks(
         offsets = {}
         for partition in partitions:
             number = partition.partition
-            # Without a file yet: in an archive that has begun nothing arrived here before, so from the first.
-            expected = last[number].end if number in last else 0 if begun else starts[partition]
+            # Without a file nothing was archived here, whatever other partitions have: the first round may
+            # have been killed between two of them, with the oldest clicks long deleted.
+            expected = last[number].end if number in last else starts[partition]
             writer.begin_at(number, expected)
             gaps += _skip_deleted(writer, number, starts[partition])
             offsets[number] = (writer.end(number), ends[partition])

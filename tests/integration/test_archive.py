@@ -123,6 +123,26 @@ def test_the_topic_goes_on_where_the_archive_ends(topics: FreshTopics, tmp_path:
     assert len(read_archive(str(tmp_path), topic)) == 200 - (end - begun)
 
 
+def test_a_first_round_that_was_killed_is_no_gap_in_the_partitions_it_did_not_come_to(
+    topics: FreshTopics, tmp_path: Path
+) -> None:
+    """The topic had lost its oldest clicks, as after its retention, before anything was archived."""
+    connection, topic = topics.connection, topics.names.clicks
+    clicks = [(f"s{n % 97}".encode(), click_value(f"s{n % 97}", f"i{n}")) for n in range(400)]
+    produce(connection.bootstrap_servers, topic, clicks)
+    deleted = dict.fromkeys(range(topics.n_partitions), 10)
+    delete_records(topics, deleted)
+    store = ArchiveStore(str(tmp_path), topic)
+    archive_clicks(connection, topic, store)
+    for written in store.files():
+        if written.partition != 0:  # as if the round had been killed after the first file
+            store.remove(written)
+    again = archive_clicks(connection, topic, store)
+    assert again.gaps == ()
+    assert {number: file.first for number, file in newest(store).items()} == deleted
+    assert len(rows_of(store)) == 400 - sum(deleted.values())
+
+
 def test_what_was_damaged_and_removed_is_archived_again(topics: FreshTopics, tmp_path: Path) -> None:
     store = ArchiveStore(str(tmp_path), topics.names.clicks)
     connection, topic = topics.connection, topics.names.clicks

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -145,6 +146,23 @@ def test_the_largest_partition_is_written_when_much_waits(tmp_path: Path) -> Non
     assert store.files() == [file(0, 5), file(0, 5, partition=1)]
 
 
+def test_large_contexts_are_written_before_they_are_many(tmp_path: Path) -> None:
+    store = ArchiveStore(str(tmp_path), "clicks")
+    writer = ArchiveWriter(store, TOPIC_ID, {}, max_waiting_bytes=20_000)
+    for partition in (0, 1):
+        writer.begin_at(partition, 0)
+    writer.take(0, [record(0, n) for n in range(5)])
+    for n in range(4):
+        writer.take(1, [record(1, n, context={"page": "x" * 4_000})])
+    assert store.files() == []
+    writer.take(1, [record(1, 4, context={"page": "x" * 4_000})])
+    assert store.files() == [file(0, 5, partition=1)]  # the fewest bytes wait on
+    writer.take(1, [record(1, 5, context={"page": "x" * 4_000})])
+    assert len(store.files()) == 1
+    writer.write_all()
+    assert offsets_read(store) == {0: list(range(5)), 1: list(range(6))}
+
+
 def test_an_offset_that_steps_back_is_another_topic(tmp_path: Path) -> None:
     writer = ArchiveWriter(ArchiveStore(str(tmp_path), "clicks"), TOPIC_ID, {0: file(0, 10)})
     with pytest.raises(ArchiveError, match="gave offset 9 after 9: the topic was made anew"):
@@ -259,6 +277,43 @@ def test_merged_files_keep_to_a_size(tmp_path: Path) -> None:
         archive_up_to(store, {0: end})
     compact(store, DAY + 1, max_offsets=9)
     assert [(one.first, one.end) for one in store.files()] == [(0, 8), (8, 14)]
+
+
+def test_merged_files_keep_to_a_size_in_bytes_too(location: str) -> None:
+    store = ArchiveStore(location, "clicks")
+    writer = ArchiveWriter(store, TOPIC_ID, {}, max_waiting=2)
+    writer.begin_at(0, 0)
+    for n in range(0, 12, 2):
+        pages = [f"{offset:04d}" * 1_000 for offset in (n, n + 1)]  # that compress to next to nothing
+        writer.take(0, [record(0, n + at, context={"page": page}) for at, page in enumerate(pages)])
+    assert len(store.files()) == 6
+    assert 8_000 < store.unpacked_bytes(store.files()[0]) < 20_000
+    before = offsets_read(store)
+    assert compact(store, DAY + 1, max_bytes=52_000).n_merged == 6
+    assert [(one.first, one.end) for one in store.files()] == [(0, 6), (6, 12)]
+    assert compact(store, DAY + 1, max_bytes=52_000).n_merged == 0
+    assert offsets_read(store) == before
+
+
+def test_files_that_cannot_be_joined_keep_no_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArchiveStore(str(tmp_path), "clicks")
+    for end in (5, 10):
+        archive_up_to(store, {0: end, 1: end})
+    joined = pa.concat_tables
+
+    def overflowing(tables: Sequence[Any]) -> Any:
+        if tables[-1]["partition"][0].as_py() == 0:
+            raise pa.ArrowInvalid("offset overflow while concatenating arrays\nof strings")
+        return joined(tables)
+
+    monkeypatch.setattr("streams.archive_compaction.pa.concat_tables", overflowing)
+    with pytest.raises(
+        ArchiveError, match=r"parquet cannot be merged: offset overflow while concatenating arrays$"
+    ):
+        compact(store, DAY + 1)
+    assert store.files() == [file(0, 5), file(5, 10), file(0, 10, partition=1)]
 
 
 def test_a_file_of_another_format_is_named(tmp_path: Path) -> None:
