@@ -1,6 +1,8 @@
 """Drift on real Kafka: a worker that raises the alarm, a trainer that does not wait for its time."""
 
+import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from streams.replaying import send_clicks
 from streams.shoppers import generate_columns
 from tests.conftest import FreshTopics
 from tests.integration.harness import click_value, produce, wait_until_answered
-from tests.integration.site import Site
+from tests.integration.site import N_PARTITIONS, Site
 from tests.integration.test_trainer import TINY, read_until, send_shoppers, start_trainer
 
 pytestmark = pytest.mark.kafka
@@ -57,11 +59,37 @@ def test_a_trainer_trains_from_the_start_when_its_refresh_finds_drift(
     assert trainer.returncode == 0, err.decode()
 
 
-def send_novelties(topics: FreshTopics, n_clicks: int) -> None:
+def test_a_trainer_that_never_refreshes_hears_what_a_worker_tells(site: Site) -> None:
+    topics = FreshTopics(site.kafka.connection, site.topics, site.group, N_PARTITIONS)
+    send_shoppers(topics, 3_000)
+    trainer = start_trainer(topics, site.folder, "--every", "6h", "--refresh-every", "off", *TINY)
+    read_until(trainer.stdout, b"announced as production")
+    site.worker("w1", NEXTCLICK_DRIFT_WINDOW_CLICKS="1000").start().wait_ready()
+    heard = threading.Event()
+
+    def go_on() -> None:
+        for number in count():
+            if heard.wait(2.0):
+                return
+            send_novelties(topics, 400, f"later-{number}-")
+
+    shoppers = threading.Thread(target=go_on)
+    shoppers.start()
+    try:
+        read_until(trainer.stdout, f"training from the start: {UNKNOWN_ITEMS}".encode())
+    finally:
+        heard.set()
+        shoppers.join()
+        trainer.terminate()
+    _, err = trainer.communicate(timeout=60)
+    assert trainer.returncode == 0, err.decode()
+
+
+def send_novelties(topics: FreshTopics, n_clicks: int, session_prefix: str = "later-") -> None:
     """Clicks as the shoppers', now, and on items that no snapshot knows."""
     start_ms = int(time.time() * 1000) - 60_000
     columns = generate_columns(
-        2, n_clicks, n_items=60, clicks_per_s=100.0, start_ms=start_ms, session_prefix="later-"
+        2, n_clicks, n_items=60, clicks_per_s=100.0, start_ms=start_ms, session_prefix=session_prefix
     )
     items = [f"novelty-{item}" for item in columns.item_ids]
     clicks = zip(columns.time_ms.tolist(), columns.session_ids, items, strict=True)
