@@ -115,6 +115,7 @@ def measure(
     ranks_of: Ranks = ranks_against_us,
     *,
     n_items: int = 0,
+    as_served: bool = False,
     counted: BoolArray | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Measurement]:
@@ -129,11 +130,15 @@ def measure(
         rules: of `REPEAT_RULES`; a target that the rule leaves out is a miss.
         ranks_of: how ties count, `ranks_against_us` or `ranks_for_us` of `model.metrics`.
         n_items: size of the catalogue; 0 where nobody asks what was listed.
+        as_served: asks for exactly what a worker asks for, whose index looks the less far the less it is
+            asked for; what ties with the last of the list is then not seen. It takes one rule at a time.
         counted: which clicks count as targets, all where it is None; (n_clicks,)
         on_progress: told how many clicks are answered, after every part of the answers.
     """
+    if as_served and len(rules) != 1:
+        raise ValueError("what is asked for depends on the rule: measure one at a time")
     # One candidate more than can be needed: a tie across the edge of the list must be seen.
-    n_candidates = k + 1 + max(REPEAT_RULES[rule] for rule in rules)
+    n_candidates = k + (0 if as_served else 1) + max(REPEAT_RULES[rule] for rule in rules)
     session_of = np.repeat(np.arange(len(sequences)), sequences.lengths)
     found = {rule: Measurement.nothing(len(sequences), k, n_items) for rule in rules}
     n_done = 0

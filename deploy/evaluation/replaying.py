@@ -20,7 +20,7 @@ from model.encoder_config import EncoderConfig
 from model.evaluation import Measurement, measure
 from model.metrics import Accuracy
 from model.prequential import Catalogue, Slice, Stream
-from model.ranking import Ranker
+from model.ranking import EncoderRanker, Ranker
 from model.sequences import Sequences
 from model.training import TrainingError
 from model.vocabulary import Vocabulary
@@ -175,6 +175,7 @@ class _Replay:
                     self._terms.k,
                     (rule,),
                     self._terms.ties.ranks,
+                    as_served=isinstance(ranker, EncoderRanker),
                     counted=part.counted,
                     on_progress=partial(self._line.show, what, total=encoded.n_targets),
                 )

@@ -15,6 +15,7 @@ from deploy.cli.evaluate import parse_gap, parse_methods, parse_seeds
 from deploy.cli.main import run
 from deploy.evaluation import methods
 from index.exact import ExactIndex
+from model.arrays import Float32Array, Int64Array
 from model.sequences import Sequences
 from tests.model.markov import markov_sessions
 
@@ -87,6 +88,28 @@ def test_what_the_index_loses_is_told_where_it_is_asked_for(
     assert "exact" not in found["popular"]
     assert run(["evaluate", *arguments, "--exact"]) == 0
     assert "the share of it that the index loses\nlstm  " in capsys.readouterr().out
+
+
+class HastyIndex(ExactIndex):
+    """Finds something useful only where it is asked for more than a worker that leaves out one item."""
+
+    def search(self, queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
+        return super().search(queries if k > 21 else -queries, k)
+
+
+def test_the_index_is_asked_for_what_a_worker_asks_for(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An approximate index looks the farther the more items it is asked for."""
+    monkeypatch.setattr(methods, "build_index", lambda vectors, queries: HastyIndex(vectors))
+    arguments = ("--train", files[0], "--test", files[1], "--methods", "lstm", *SMALL)
+    for rule in ("all", "not-last"):
+        lstm = evaluate(capsys, *arguments, "--repeat-items", rule)["methods"]["lstm"]
+        of_rules = {name: found["recall@20"] for name, found in lstm["repeat_items"].items()}
+        assert lstm["recall@20"] == of_rules[rule] < 0.3
+        assert of_rules["none"] > 0.4
+        replayed = evaluate(capsys, *arguments, "--repeat-items", rule, "--prequential", "2")
+        assert replayed["methods"]["lstm"]["frozen"]["recall@20"] < 0.3
 
 
 def test_unknown_items_stay_as_misses(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ def test_catalogue_smaller_than_k() -> None:
     assert evaluate_next_items(PopularRanker(COUNTS), sequences, k=20).recall == 1.0
 
 
-def test_asks_for_enough_to_see_a_tie_and_what_is_left_out() -> None:
+def test_asks_for_enough_to_see_a_tie_and_what_is_left_out_or_for_what_a_worker_does() -> None:
     asked: list[int] = []
 
     def search(queries: Float32Array, k: int) -> tuple[Float32Array, Int64Array]:
@@ -190,6 +190,12 @@ def test_asks_for_enough_to_see_a_tie_and_what_is_left_out() -> None:
     for rule in ("all", "not-last", "none"):
         evaluate_next_items(ranker, sequences, k=4, repeat_items=rule)
     assert asked == [5, 6, 25]
+    asked.clear()
+    for rule in ("all", "not-last", "none"):
+        measure(ranker, sequences, k=4, rules=(rule,), as_served=True)
+    assert asked == [4, 5, 24]
+    with pytest.raises(ValueError, match="one at a time"):
+        measure(ranker, sequences, k=4, as_served=True)
 
 
 def test_queries_for_tuning_an_index() -> None:
