@@ -27,6 +27,8 @@ from model.sequences import Sequences
 FEWEST_CLICKS: Final = 200
 """From fewer clicks no order is learnt that is better than the encoder's own."""
 MOST_CLICKS: Final = 20_000
+MOST_OF_A_SESSION: Final = 200
+"""Nobody clicks so often; of a robot the last clicks count, which must not push everybody else out."""
 N_UNITS: Final = 32
 CLICKS_PER_UPDATE: Final = 128
 N_UPDATES: Final = 1_000
@@ -57,7 +59,8 @@ def learn_blend(
         memory: made without the held-out sessions.
         encoder: trained without them.
         search: of an index of the encoder's items.
-        held_out: what to learn from, oldest first; the newest `MOST_CLICKS` of it.
+        held_out: what to learn from, oldest first; the newest `MOST_CLICKS` of it, and of a session its
+            last `MOST_OF_A_SESSION`.
         seed: of weights and order.
         state_dtype: see `model.ranking.EncoderRanker`.
 
@@ -69,7 +72,7 @@ def learn_blend(
 
 
 def _newest(held_out: Sequences) -> Sequences:
-    sessions = held_out.drop_short(2)
+    sessions = held_out.drop_short(2).keep_last(MOST_OF_A_SESSION)
     targets = np.cumsum((sessions.lengths - 1)[::-1])
     n_taken = int(np.searchsorted(targets, MOST_CLICKS, side="right"))
     return sessions.select(len(sessions) - n_taken, len(sessions))

@@ -106,6 +106,11 @@ class Sequences:
         keep = lengths >= max(min_length, 1)
         return self._pick(np.repeat(keep, lengths), lengths[keep])
 
+    def keep_last(self, n: int) -> Self:
+        """Of each session its last n clicks at most."""
+        places = np.arange(self.n_clicks) - np.repeat(self.starts[1:], self.lengths)
+        return self._pick(places >= -n, np.minimum(self.lengths, n))
+
     def split_newest(self, share: float) -> tuple[Self, Self]:
         """Older sessions and the newest `share` of them (at least one session, where there are two)."""
         n_newest = max(round(len(self) * share), 1 if len(self) > 1 else 0)

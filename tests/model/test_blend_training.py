@@ -8,7 +8,14 @@ from model.blend import Blend, BlendedRanking
 from model.blend_candidates import FEATURES
 from model.blend_memory import ItemMemory
 from model.blend_ranker import BlendRanker, recent_rows
-from model.blend_training import Examples, collect, fit, learn_blend
+from model.blend_training import (
+    MOST_CLICKS,
+    MOST_OF_A_SESSION,
+    Examples,
+    collect,
+    fit,
+    learn_blend,
+)
 from model.encoder import EncoderConfig, SessionEncoder
 from model.evaluation import evaluate_next_items
 from model.metrics import Accuracy
@@ -80,6 +87,21 @@ def test_too_few_clicks_teach_nothing() -> None:
     memory = ItemMemory.remember(sessions, N_ITEMS)
     assert learn_blend(memory, encoder, index.search, sessions) is None
     assert learn_blend(memory, encoder, index.search, sessions.select(0, 0)) is None
+
+
+def test_a_robot_s_long_session_does_not_push_everybody_else_out() -> None:
+    encoder, index = untrained()
+    sessions = markov_sessions(60, N_ITEMS, randomness=0.1, length=6)
+    memory = ItemMemory.remember(sessions, N_ITEMS)
+    robot = np.random.default_rng(0).integers(0, N_ITEMS, MOST_CLICKS + 2).tolist()
+    blend = learn_blend(
+        memory, encoder, index.search, Sequences.concatenate(sessions, Sequences.from_lists([robot]))
+    )
+    last = Sequences.from_lists([robot[-MOST_OF_A_SESSION:]])
+    same = learn_blend(memory, encoder, index.search, Sequences.concatenate(sessions, last))
+    assert blend is not None
+    assert same is not None
+    np.testing.assert_array_equal(blend.first, same.first)
 
 
 def test_the_same_seed_gives_the_same_blend() -> None:

@@ -35,6 +35,13 @@ def test_selecting() -> None:
     assert lists(sequences.take(np.array([], dtype=np.int64))) == []
 
 
+def test_the_last_clicks_of_each_session() -> None:
+    sequences = Sequences.from_lists([[1, 2, 3], [], [4], [5, 6]])
+    assert lists(sequences.keep_last(2)) == [[2, 3], [], [4], [5, 6]]
+    assert lists(sequences.keep_last(1)) == [[3], [], [4], [6]]
+    assert lists(Sequences.from_lists([]).keep_last(1)) == []
+
+
 @pytest.mark.parametrize(
     ("n", "share", "n_newest"), [(10, 0.1, 1), (25, 0.1, 2), (3, 0.1, 1), (1, 0.1, 0), (0, 0.1, 0)]
 )
@@ -53,6 +60,7 @@ def test_codes_go_where_their_clicks_go() -> None:
         coded.take(np.array([2, 0, 2])),
         coded.drop_unknown(),
         coded.drop_short(2),
+        coded.keep_last(2),
         Sequences.concatenate(coded.drop_short(3), coded),
     ):
         assert chosen.codes is not None
