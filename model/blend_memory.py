@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import BoolArray, Float32Array, Int64Array
-from model.peers.links import RULE_STEPS, pairs_ahead
+from model.peers.links import RULE_STEPS, pairs_ahead, row_parts
 from model.sequences import UNKNOWN, Sequences
 
 LINKS_KEPT = 30
@@ -134,11 +134,8 @@ def newest_to_link(sequences: Sequences) -> Sequences:
 
 def parts_of(sequences: Sequences, n_items: int) -> list[range]:
     """All rows, in parts of about `CLICKS_IN_PART` clicks each."""
-    clicks = np.cumsum(np.bincount(sequences.rows[sequences.rows != UNKNOWN], minlength=n_items))
-    n_parts = int(clicks[-1]) // CLICKS_IN_PART + 1
-    inner = np.searchsorted(clicks, clicks[-1] * np.arange(1, n_parts) / n_parts)
-    ends = np.unique(np.concatenate([inner, [n_items]])).tolist()
-    return [range(first, end) for first, end in zip([0, *ends], ends, strict=False) if first < end]
+    clicks = np.bincount(sequences.rows[sequences.rows != UNKNOWN], minlength=n_items)
+    return row_parts(clicks, CLICKS_IN_PART)
 
 
 def clicked_after(sequences: Sequences, n_items: int) -> _Float64Array:

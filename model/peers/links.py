@@ -7,9 +7,9 @@ al. 2016).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,14 @@ RULE_STEPS = 8
 """How many clicks on a sequential rule still counts."""
 NEIGHBOURS_KEPT = 100
 DAMPING, BALANCE = 20.0, 0.75
+MOST_OF_A_SESSION = 1_000
+"""Where all pairs of a session count, they are those of its last clicks: a robot's would be millions."""
+PAIRS_AT_ONCE = 2_000_000
+"""Pairs are summed for the items of about so many together, which bounds the memory."""
 
 _Float64Array: TypeAlias = npt.NDArray[np.float64]
 _Pairs: TypeAlias = tuple[Int64Array, Int64Array, _Float64Array]
-"""From, to and weight; each (n_pairs,)."""
+"""From, to and weight of each pair once, from and to rising; each (n_pairs,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,16 +48,21 @@ class ItemLinks:
     weights: Float32Array
 
     @classmethod
-    def strongest(cls, pairs: _Pairs, n_items: int, n_kept: int) -> Self:
-        """Keep the `n_kept` strongest links of each item; of equal ones those to the more popular."""
-        sources, targets, weights = pairs
-        order = np.lexsort((targets, -weights, sources))
-        sources, targets, weights = sources[order], targets[order], weights[order]
-        place = np.arange(len(sources)) - np.searchsorted(sources, sources)
-        kept = place < n_kept
-        counts = np.bincount(sources[kept], minlength=n_items)
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(starts, targets[kept], weights[kept].astype(np.float32))
+    def strongest(cls, parts: Iterable[_Pairs], n_items: int, n_kept: int) -> Self:
+        """Keep the `n_kept` strongest links of each item; of equal ones those to the more popular.
+
+        The pairs of each item stand in one part, and the items rise from part to part.
+        """
+        n_links = np.zeros(n_items, dtype=np.int64)
+        links: list[tuple[Int64Array, Float32Array]] = [(np.empty(0, np.int64), np.empty(0, np.float32))]
+        for sources, targets, weights in parts:
+            order = np.lexsort((targets, -weights, sources))
+            place = np.arange(len(sources)) - np.searchsorted(sources, sources)  # sources rise already
+            kept = order[place < n_kept]
+            n_links += np.bincount(sources[kept], minlength=n_items)
+            links.append((targets[kept], weights[kept].astype(np.float32)))
+        all_targets, all_weights = (np.concatenate(column) for column in zip(*links, strict=True))
+        return cls(np.concatenate([[0], np.cumsum(n_links)]).astype(np.int64), all_targets, all_weights)
 
     def top(self, rows: Int64Array, n: int) -> tuple[Float32Array, Int64Array]:
         """The n strongest links of each row; (n_rows, n) each, padded with -inf and `UNKNOWN`."""
@@ -80,23 +89,32 @@ class LinksRanker:
 
 def association_rules(sequences: Sequences, n_items: int, n_kept: int = RULES_KEPT) -> ItemLinks:
     """Weigh a link by the pairs of clicks in one session, whichever comes first."""
-    (sources, targets), (from_counts, to_counts) = _pairs_in_sessions(sequences)
-    itself = sources == targets
-    weights = (from_counts * np.where(itself, to_counts - 1, to_counts)).astype(np.float64)
-    return ItemLinks.strongest(_summed(sources, targets, weights, n_items), n_items, n_kept)
+
+    def weighed(pairs: _SessionPairs) -> _Pairs:
+        itself = pairs.sources == pairs.targets
+        weights = pairs.of_source * np.where(itself, pairs.of_target - 1, pairs.of_target)
+        return _summed(pairs.sources, pairs.targets, weights.astype(np.float64), n_items)
+
+    return ItemLinks.strongest(map(weighed, _pairs_in_sessions(sequences, n_items)), n_items, n_kept)
 
 
 def sequential_rules(
     sequences: Sequences, n_items: int, n_kept: int = RULES_KEPT, n_steps: int = RULE_STEPS
 ) -> ItemLinks:
     """Weigh a link by the clicks on its target up to `n_steps` later in the session, each by 1/steps²."""
-    sources, targets, weights = [], [], []
-    for step, (earlier, later) in enumerate(pairs_ahead(sequences, n_steps), start=1):
-        sources.append(earlier)
-        targets.append(later)
-        weights.append(np.full(len(earlier), 1.0 / step**2))
-    summed = _summed(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), n_items)
-    return ItemLinks.strongest(summed, n_items, n_kept)
+    known = sequences.drop_unknown()
+
+    def weighed(rows: range) -> _Pairs:
+        sources, targets, weights = [], [], []
+        for step, (earlier, later) in enumerate(pairs_ahead(known, n_steps), start=1):
+            own = (earlier >= rows.start) & (earlier < rows.stop)
+            sources.append(earlier[own])
+            targets.append(later[own])
+            weights.append(np.full(len(sources[-1]), 1.0 / step**2))
+        return _summed(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), n_items)
+
+    n_pairs = np.bincount(known.rows, minlength=n_items) * n_steps
+    return ItemLinks.strongest(map(weighed, row_parts(n_pairs, PAIRS_AT_ONCE)), n_items, n_kept)
 
 
 def pairs_ahead(sequences: Sequences, n_steps: int) -> Iterator[tuple[Int64Array, Int64Array]]:
@@ -114,34 +132,52 @@ def item_neighbours(sequences: Sequences, n_items: int, n_kept: int = NEIGHBOURS
     With n clicks on each item the divisor is (n_source + λ)^α (n_target + λ)^(1 - α); the damping λ keeps
     rare items from being everybody's neighbours.
     """
-    (sources, targets), (from_counts, _) = _pairs_in_sessions(sequences)
-    apart = sources != targets
-    sources, targets, weights = _summed(
-        sources[apart], targets[apart], from_counts[apart].astype(np.float64), n_items
-    )
     known = sequences.rows[sequences.rows != UNKNOWN]
     support = np.bincount(known, minlength=n_items) + DAMPING
-    weights = weights / (support[sources] ** BALANCE * support[targets] ** (1 - BALANCE))
-    return ItemLinks.strongest((sources, targets, weights), n_items, n_kept)
+
+    def weighed(pairs: _SessionPairs) -> _Pairs:
+        apart = pairs.sources != pairs.targets
+        clicks = pairs.of_source[apart].astype(np.float64)
+        sources, targets, weights = _summed(pairs.sources[apart], pairs.targets[apart], clicks, n_items)
+        return sources, targets, weights / (support[sources] ** BALANCE * support[targets] ** (1 - BALANCE))
+
+    return ItemLinks.strongest(map(weighed, _pairs_in_sessions(sequences, n_items)), n_items, n_kept)
 
 
-def _pairs_in_sessions(
-    sequences: Sequences,
-) -> tuple[tuple[Int64Array, Int64Array], tuple[Int64Array, Int64Array]]:
-    """All ordered pairs of the different items of each session, and how often the session has either."""
-    known = sequences.drop_unknown()
+def row_parts(weights: Int64Array, most: int) -> list[range]:
+    """All rows, in parts of about equal weight and of `most` at most, give or take one row's."""
+    sums = np.cumsum(weights)
+    n_parts = int(sums[-1]) // most + 1
+    inner = np.searchsorted(sums, sums[-1] * np.arange(1, n_parts) / n_parts)
+    ends = np.unique(np.concatenate([inner, [len(weights)]])).tolist()
+    return [range(first, end) for first, end in zip([0, *ends], ends, strict=False) if first < end]
+
+
+class _SessionPairs(NamedTuple):
+    """Pairs of items of one session, and how often it has either; each (n_pairs,)."""
+
+    sources: Int64Array
+    targets: Int64Array
+    of_source: Int64Array
+    of_target: Int64Array
+
+
+def _pairs_in_sessions(sequences: Sequences, n_items: int) -> Iterator[_SessionPairs]:
+    """All ordered pairs of the different items of each session, in parts whose sources rise."""
+    known = sequences.drop_unknown().keep_last(MOST_OF_A_SESSION)
     sessions = np.repeat(np.arange(len(known)), known.lengths)
     n_rows = int(known.rows.max(initial=0)) + 1
     keys, counts = np.unique(sessions * n_rows + known.rows, return_counts=True)
     items, n_different = keys % n_rows, np.bincount(keys // n_rows, minlength=len(known))
-    # Each item stands beside all of its session's: the i-th of them repeated, the whole session run through.
-    begins = np.cumsum(n_different) - n_different
-    per_item = np.repeat(n_different, n_different)
-    first = np.repeat(np.arange(len(keys)), per_item)
-    ends = np.cumsum(per_item)
-    within = np.arange(len(first)) - np.repeat(ends - per_item, per_item)
-    second = np.repeat(np.repeat(begins, n_different), per_item) + within
-    return (items[first], items[second]), (counts[first], counts[second])
+    begins = np.repeat(np.cumsum(n_different) - n_different, n_different)
+    n_beside = np.repeat(n_different, n_different)  # each item stands beside all of its session's
+    n_pairs = np.bincount(items, weights=n_beside, minlength=n_items).astype(np.int64)
+    for rows in row_parts(n_pairs, PAIRS_AT_ONCE):
+        own = np.flatnonzero((items >= rows.start) & (items < rows.stop))
+        first = np.repeat(own, n_beside[own])
+        ends = np.cumsum(n_beside[own])
+        second = np.arange(len(first)) + np.repeat(begins[own] + n_beside[own] - ends, n_beside[own])
+        yield _SessionPairs(items[first], items[second], counts[first], counts[second])
 
 
 def _summed(sources: Int64Array, targets: Int64Array, weights: _Float64Array, n_items: int) -> _Pairs:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -46,6 +49,37 @@ def test_item_neighbours_by_the_formula() -> None:
     for source, targets in common.items():
         expected = {t: n / (support[source] ** 0.75 * support[t] ** 0.25) for t, n in targets.items()}
         assert links_of(links, source) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weigh", [association_rules, sequential_rules, item_neighbours])
+def test_parts_make_no_difference(
+    weigh: Callable[[Sequences, int], ItemLinks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    drawn = [random.integers(UNKNOWN, 40, random.integers(1, 12)).tolist() for _ in range(200)]
+    sessions = Sequences.from_lists(drawn)
+    at_once = weigh(sessions, 40)
+    monkeypatch.setattr("model.peers.links.PAIRS_AT_ONCE", 300)
+    in_parts = weigh(sessions, 40)
+    for name in ("starts", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(in_parts, name), getattr(at_once, name))
+
+
+@pytest.mark.parametrize("weigh", [association_rules, item_neighbours])
+def test_memory_does_not_grow_with_the_square_of_a_session(
+    weigh: Callable[[Sequences, int], ItemLinks],
+) -> None:
+    """All pairs of this one's items would be 36 million, five columns of which are over 1 GB."""
+    robot = list(range(6_000))
+    tracemalloc.start()
+    try:
+        found = weigh(Sequences.from_lists([robot, [0, 1]]), 6_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300e6
+    assert links_of(found, 0).keys() == {1}  # of the long session only the last clicks count
+    assert len(links_of(found, 5_999)) > 1
 
 
 def test_only_the_strongest_are_kept_best_first() -> None:
