@@ -1,7 +1,8 @@
 """What training minimises: pure functions of scores and targets.
 
 Scores are plain (no softmax has been applied to them); targets are columns of the scores, and every other
-column is a negative. Each returns the mean over its rows. r_i is a target's score, r_j a negative's.
+column is a negative. Each returns the mean over its rows, and 0 where there is no negative. r_i is a target's
+score, r_j a negative's.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def bpr_max(scores: Tensor, targets: Tensor, regularization: float) -> Tensor:
     Hidasi & Karatzoglou 2018. Scores (n, m), targets (n,); every column but the target is a negative.
     Computed with logarithms throughout, so that no log(0) can occur.
     """
+    if scores.shape[1] == 1:
+        return _nothing_to_learn(scores)
     target_scores, is_target = _split(scores, targets)
     log_weights = _log_weights(scores, is_target)
     preferred = torch.logsumexp(log_weights + F.logsigmoid(target_scores - scores), dim=1)
@@ -64,9 +67,16 @@ def bpr_max(scores: Tensor, targets: Tensor, regularization: float) -> Tensor:
 
 def top1_max(scores: Tensor, targets: Tensor) -> Tensor:
     """Σ_j s_j [σ(r_j − r_i) + σ(r_j²)], s = softmax over the negatives only (Hidasi & Karatzoglou 2018)."""
+    if scores.shape[1] == 1:
+        return _nothing_to_learn(scores)
     target_scores, is_target = _split(scores, targets)
     weights = _log_weights(scores, is_target).exp()
     return (weights * _top1_terms(scores, target_scores)).sum(dim=1).mean()
+
+
+def _nothing_to_learn(scores: Tensor) -> Tensor:
+    """A loss of 0 with a gradient of 0: weights over no negatives would be no numbers."""
+    return (scores * 0.0).sum()
 
 
 def _split(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,4 +96,4 @@ def _top1_terms(scores: Tensor, target_scores: Tensor) -> Tensor:
 
 
 def _mean_over_negatives(terms: Tensor, is_target: Tensor) -> Tensor:
-    return terms.masked_fill(is_target, 0.0).sum(dim=1) / (terms.shape[1] - 1)
+    return terms.masked_fill(is_target, 0.0).sum(dim=1) / max(terms.shape[1] - 1, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import exp, log
 
 import numpy as np
@@ -12,6 +14,8 @@ from model.losses import bpr, bpr_max, cross_entropy, log_q_corrected, top1, top
 
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, log(2.0)]])
 TARGETS = torch.tensor([0, 2])
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def sigmoid(x: float) -> float:
@@ -125,3 +129,16 @@ def test_extreme_scores_stay_finite(name: str, extreme: float) -> None:
     (gradient,) = torch.autograd.grad(loss, scores)
     assert torch.isfinite(loss)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [cross_entropy, bpr, top1, partial(bpr_max, regularization=0.5), top1_max],
+    ids=["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"],
+)
+def test_without_a_negative_there_is_nothing_to_learn(loss: Loss) -> None:
+    scores = torch.tensor([[2.0], [-3.0]], requires_grad=True)
+    found = loss(scores, torch.tensor([0, 0]))
+    (gradient,) = torch.autograd.grad(found, scores)
+    assert found.item() == 0.0
+    assert not gradient.any()
