@@ -108,7 +108,7 @@ class _Pending(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The best items, best first."""
+    """The best items, best first; -1 in place of rows past the end of the catalogue."""
 
     source: Literal["model", "popular"]
     rows: list[int]
@@ -145,9 +145,10 @@ class Recommender:
         self._answer_clicks = answer_clicks
         self._gap_ms = gap_ms
         n_spare = {RepeatItems.NOT_LAST: 1, RepeatItems.ALL: 0, RepeatItems.NONE: MAX_ITEMS}[repeat_items]
-        self._n_candidates = min(top_k + n_spare, len(self._vocabulary))
+        self._n_candidates = top_k + n_spare  # also of a smaller catalogue: fresh items fill the list up
         counts = self._vocabulary.counts
-        self._popular_scores = (counts[: self._n_candidates] / max(1, int(counts.sum()))).round(6).tolist()
+        shares = (counts[: self._n_candidates] / max(1, int(counts.sum()))).round(6).tolist()
+        self._popular = _Found("popular", list(range(len(shares))), shares)
 
     def answer(
         self,
@@ -288,7 +289,7 @@ class Recommender:
         """Rank the items once for all clicks whose session is known; the others get what is popular."""
         stand_ins = [self._stand_in(click) for click in pending]
         known = [n for n, click in enumerate(pending) if click.known or stand_ins[n] >= 0]
-        found = [_Found("popular", list(range(self._n_candidates)), self._popular_scores)] * len(pending)
+        found = [self._popular] * len(pending)
         if known:
             items = [pending[n].items for n in known]
             chosen = np.array([stand_ins[n] for n in known])

@@ -161,6 +161,17 @@ def test_answers_without_fresh_items_are_the_same_to_the_bit(ranking: Ranking) -
 
 
 @pytest.mark.parametrize("ranking", list(Ranking))
+def test_where_all_items_find_room_fresh_ones_push_none_out(ranking: Ranking) -> None:
+    fresh = FreshItems(SNAPSHOT)
+    recommender = Recommender(SNAPSHOT, ranking=ranking, repeat_items=RepeatItems.ALL, fresh=fresh)
+    clicked = [("s", ITEMS[2]), ("s", "new-a"), ("s", ITEMS[7]), ("s", "new-b"), ("s", ITEMS[2])]
+    lists, _ = serve(recommender, [*clicked, *clicked])
+    assert all(set(one) >= set(ITEMS) for one in lists)
+    assert set(lists[-1]) > set(ITEMS)
+    assert all(len(one) == len(set(one)) for one in lists)
+
+
+@pytest.mark.parametrize("ranking", list(Ranking))
 def test_no_session_s_state_depends_on_fresh_items(ranking: Ranking) -> None:
     random = np.random.default_rng(1)
     everything = [*ITEMS, "new-a", "new-b", "new-c"]
