@@ -29,6 +29,7 @@ HOMES = {
     "faust": {
         "streams/app.py",
         "streams/worker.py",
+        "streams/fetching.py",
         "streams/intake.py",
         "streams/table.py",
         "deploy/worker_runner.py",
