@@ -1,8 +1,8 @@
 """How good the answers are: ``nextclick evaluate`` with its defaults and three seeds, on three public logs.
 
 The command itself is run, as anybody would run it, with the best of the methods without weights beside it,
-and every item scored as well, which tells what the index loses. The test files are those of the logs; nothing
-was chosen on them.
+and every item scored as well, which tells what the index loses. The test files are those of the logs; what
+was ever decided on them stands in docs/model.md.
 """
 
 import json
