@@ -86,14 +86,15 @@ class TrainerLoop:
             self._output.say(f"training from the start: {due.why}")
         try:
             outcome = train(self._plan, due.kind, self._stop, self._lease)
+            if isinstance(outcome, Published):
+                report(self._output, outcome, self._plan.alias)
+            elif isinstance(outcome, TooFewClicks):
+                self._output.say(f"waiting for clicks: {outcome}")
         except Exception as error:
             tell_failed(error)
-        if isinstance(outcome, Published):
-            report(self._output, outcome, self._plan.alias)
-        elif isinstance(outcome, TooFewClicks):
-            self._output.say(f"waiting for clicks: {outcome}")
         self._wanted = self._drift.by_round(outcome)
-        self._schedule.done(due.kind, began_s, made=isinstance(outcome, Published))
+        made = isinstance(outcome, Published) and outcome.replaced_by is None
+        self._schedule.done(due.kind, began_s, made=made)
 
 
 def train(plan: TrainerPlan, kind: Kind, stop: threading.Event, lease: TrainerLease) -> Outcome | None:

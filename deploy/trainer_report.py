@@ -26,6 +26,11 @@ def report(output: Output, published: Published, alias: str) -> None:
     elif published.verdict.refused:
         complain(f"{published.version} is refused: {'; '.join(published.verdict.reasons)}")
         output.say(f"  not announced; nextclick snapshots show {published.version} has all figures")
+    elif published.replaced_by is not None:
+        output.say(
+            f"  not announced: {alias} has become {published.replaced_by or 'nothing'} while it was made;"
+            f" the next round begins there; nextclick snapshots promote {published.version} announces it"
+        )
     else:
         output.say(
             f"  not announced: {alias} is pinned to {published.pinned_to};"
@@ -42,6 +47,7 @@ def report(output: Output, published: Published, alias: str) -> None:
             "announced": published.announced,
             "refused": published.verdict.refused,
             "pinned_to": published.pinned_to,
+            "replaced_by": published.replaced_by,
             "clicks": published.n_clicks,
             "sessions": published.n_sessions,
             "items": published.n_items,

@@ -26,6 +26,10 @@ class SnapshotError(NextclickError):
     """A snapshot is absent or is refused: the text names the bundle and the reason."""
 
 
+class SnapshotUnreachable(SnapshotError):
+    """The place of a snapshot does not answer, which says nothing of the snapshot."""
+
+
 class FileDigest(msgspec.Struct, frozen=True):
     """Size and SHA-256 of one file of the bundle."""
 

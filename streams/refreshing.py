@@ -35,8 +35,10 @@ def since(window: TrainingWindow, gap_ms: int, n_rehearsed: int) -> int | None:
     if window.learnt_until_ms is None or window.until_ms is None or window.first_ms is None:
         return None
     span_ms = max(window.until_ms - window.first_ms, 1)
-    rehearsed_ms = round(span_ms * min(n_rehearsed / max(window.n_clicks, 1), 1.0))
-    return window.learnt_until_ms - gap_ms - rehearsed_ms
+    # Of the topic: a history may hold many times more, at no time.
+    n_read = sum(part.end - part.start for part in window.offsets) or window.n_clicks
+    rehearsed_ms = round(span_ms * min(n_rehearsed / max(n_read, 1), 1.0))
+    return max(0, window.learnt_until_ms - gap_ms - rehearsed_ms)
 
 
 def refreshed(

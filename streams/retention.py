@@ -8,6 +8,7 @@ from typing import Final
 
 from streams.announcements import Announcement
 from streams.snapshot import Manifest, SnapshotError, delete_snapshot, delete_unfinished, list_snapshots
+from streams.snapshot_store import is_local, open_location
 
 LOCK_FILE: Final = ".trainers.lock"
 
@@ -72,13 +73,14 @@ def publishing_at(location: str) -> Iterator[None]:
     Trainers share a lock while they work, and only who can have it alone cleans. A location that is no local
     folder has no locks and no temporary folders: there the manifest comes last.
     """
-    if "://" in location:
+    fs, root = open_location(location)
+    if not is_local(fs):
         delete_unfinished(location)
         yield
         return
     try:
-        Path(location).mkdir(parents=True, exist_ok=True)
-        lock = (Path(location) / LOCK_FILE).open("a")
+        Path(root).mkdir(parents=True, exist_ok=True)
+        lock = (Path(root) / LOCK_FILE).open("a")
     except OSError as error:
         raise SnapshotError(f"cannot write snapshots to {location}: {error.strerror or error}") from error
     with lock:

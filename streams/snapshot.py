@@ -162,7 +162,7 @@ def load_snapshot(location: str, *, manifest_sha256: str | None = None) -> Snaps
             ranking = BlendedRanking.load(folder / RANKING_FILE) if stored else None
         _check_agreement(encoder, vocabulary, index, ranking, manifest)
     except SnapshotError as error:
-        raise SnapshotError(f"snapshot {location} is refused: {error}") from error
+        raise type(error)(f"snapshot {location} is refused: {error}") from error
     except Exception as error:  # a parser may fail in its own way on bytes that are what was promised
         raise SnapshotError(f"snapshot {location} is refused: cannot be read: {error_text(error)}") from error
     return Snapshot(manifest.version, encoder, vocabulary, index, manifest, sha256, location, ranking)

@@ -17,7 +17,14 @@ from typing import Any, Final, NamedTuple
 import fsspec
 import msgspec
 
-from streams.manifest import BUNDLE_FILES, MANIFEST_FILE, RANKING_FILE, Manifest, SnapshotError
+from streams.manifest import (
+    BUNDLE_FILES,
+    MANIFEST_FILE,
+    RANKING_FILE,
+    Manifest,
+    SnapshotError,
+    SnapshotUnreachable,
+)
 
 TEMPORARY_PREFIX: Final = ".unfinished-"
 LEFT_OVER_S: Final = 86_400.0
@@ -153,7 +160,7 @@ def local_copy(fs: Any, root: str) -> Iterator[Path]:
         except FileNotFoundError:
             pass  # the checks say which file is missing
         except Exception as error:
-            raise SnapshotError(f"cannot be downloaded: {error_text(error)}") from error
+            raise SnapshotUnreachable(f"cannot be downloaded: {error_text(error)}") from error
         yield Path(name)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,14 +21,14 @@ from model.evaluation import PopularRanker, evaluate_next_items
 from model.metrics import Accuracy
 from model.sequences import UNKNOWN
 from model.training import TrainingError
-from streams.announcements import PRODUCTION, read_current
+from streams.announcements import PRODUCTION, Announcement, read_current
 from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
 from streams.clicklog import ReadProgress, Window, read_window
 from streams.drift import counts_of_clicks
 from streams.gate import FEWEST_SESSIONS, FEWEST_TARGETS, Ground, judge
 from streams.importing import import_clicks
-from streams.manifest import OffsetRange, Provenance, TrainingWindow
+from streams.manifest import OffsetRange, Provenance, SnapshotUnreachable, TrainingWindow
 from streams.publishing import publish
 from streams.refreshing import refreshed, since
 from streams.retention import publishing_at
@@ -48,6 +49,9 @@ from streams.training_report import (
     TrainerProgress,
 )
 from streams.unfinished import Unfinished
+
+UNREACHABLE_WAITS_S: Final = (1.0, 5.0)
+"""Between two tries to load what serves from a place that does not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +97,8 @@ class _Cycle:
         self._may_announce = may_announce
         self._unfinished = Unfinished(plan.unfinished if kind is Kind.FULL else None, plan.as_text())
         self._started = time.monotonic()
+        self._began_ms = int(time.time() * 1000)
+        self._beside: str | None = None  # what the alias announces, as far as the gate has seen it
 
     def run(self) -> Outcome:
         """See ``run_cycle``."""
@@ -100,7 +106,7 @@ class _Cycle:
         require_topics(plan.connection, plan.topics.clicks, plan.topics.snapshots)
         with publishing_at(plan.location):
             serving = self._serving()
-            run = self._unfinished.found()
+            run = self._unfinished.found(None if serving is None else serving.manifest.provenance.window)
             from_ms = self._from_ms(serving) if run is None else run.from_ms
             clicks, window = self._read(from_ms, None if run is None else run.ends)
             n_history = len(clicks) - len(window.arrival_ms)
@@ -120,25 +126,28 @@ class _Cycle:
                 serving_version = serving.version if serving is not None else None
                 del serving  # not to be held while training: the gate loads it again
                 candidate, measured = self._train(log, ground)
+                # Another one by now, maybe: it is compared on the same sessions, new to the candidate.
                 serving = self._serving() if serving_version is not None else None
-                if serving is not None and serving.version != serving_version:
-                    ground = replace(ground, chosen=ground.chosen[:0])  # it has learnt from who knows what
             trained_on = self._describe(from_ms, window, log, ground)
             snapshot = self._save(candidate, serving, log, ground, trained_on, measured)
-            published = replace(self._publish(snapshot, log), drift=drift)
-            self._unfinished.end()
-            return published
+            return replace(self._publish(snapshot, log), drift=drift)
 
     # ------------------------------------------------------------------ steps
 
     def _serving(self) -> Snapshot | None:
         """What workers of the alias serve, or those of production; None where there is nothing to load."""
         announced = read_current(self._plan.connection, self._plan.topics.snapshots)
-        current = announced.get(self._plan.alias) or announced.get(PRODUCTION)
+        own = announced.get(self._plan.alias)
+        self._beside = None if own is None else own.version
+        current = own or announced.get(PRODUCTION)
         if current is None:
             return None
         try:
-            return load_snapshot(current.location, manifest_sha256=current.manifest_sha256)
+            return self._load(current)
+        except SnapshotUnreachable as error:
+            raise TrainerError(
+                f"what is announced cannot be reached, and nothing is announced uncompared: {error}"
+            ) from error
         except SnapshotError as error:
             if self._kind is Kind.REFRESH:
                 raise TrainerError(
@@ -146,6 +155,17 @@ class _Cycle:
                 ) from error
             _log.warning("what is announced cannot be loaded, nothing is compared with it: %s", error)
             return None
+
+    def _load(self, announced: Announcement) -> Snapshot:
+        """Load it, and try again where its place does not answer."""
+        for wait_s in (*UNREACHABLE_WAITS_S, None):
+            try:
+                return load_snapshot(announced.location, manifest_sha256=announced.manifest_sha256)
+            except SnapshotUnreachable:
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError
 
     def _from_ms(self, serving: Snapshot | None) -> int:
         plan = self._plan
@@ -261,7 +281,9 @@ class _Cycle:
         return evaluate_next_items(PopularRanker(counts[by_counts]), replace(chosen, rows=place[chosen.rows]))
 
     def _publish(self, snapshot: Snapshot, log: Log) -> Published:
-        provenance, placed = snapshot.manifest.provenance, publish(self._plan, snapshot, self._may_announce)
+        provenance = snapshot.manifest.provenance
+        placed = publish(self._plan, snapshot, self._beside, self._may_announce)
+        self._unfinished.end()
         assert provenance.gate is not None
         return Published(
             version=snapshot.version,
@@ -275,6 +297,7 @@ class _Cycle:
             verdict=provenance.gate,
             announced=placed.announced,
             pinned_to=placed.pinned_to,
+            replaced_by=placed.replaced_by,
             deleted=placed.deleted,
             seconds=time.monotonic() - self._started,
             stages=self._progress.seconds(),
@@ -283,6 +306,8 @@ class _Cycle:
     def _describe(self, from_ms: int, window: Window, log: Log, ground: Ground) -> TrainingWindow:
         arrivals = window.arrival_ms
         learnt_ms = log.ended_ms[: ground.n_learnt]
+        # A history has no arrivals: where there is nothing else, what arrived since it was read is new.
+        first_ms, until_ms = map(int, (arrivals[0], arrivals[-1])) if len(arrivals) else (self._began_ms,) * 2
         return TrainingWindow(
             topic=self._plan.topics.clicks,
             from_ms=from_ms,
@@ -290,7 +315,7 @@ class _Cycle:
             history=[path.name for path in self._plan.history] if self._kind is Kind.FULL else [],
             n_clicks=len(log.clicks),
             n_sessions=len(log.places),
-            first_ms=int(arrivals[0]) if len(arrivals) else 0,
-            until_ms=int(arrivals[-1]) if len(arrivals) else 0,
-            learnt_until_ms=int(learnt_ms[-1]) if len(learnt_ms) else 0,
+            first_ms=first_ms,
+            until_ms=until_ms,
+            learnt_until_ms=int(learnt_ms[-1]) if len(learnt_ms) and learnt_ms[-1] > 0 else until_ms,
         )

@@ -134,7 +134,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A new snapshot; not ``announced`` where the gate refused it or where the alias is pinned.
+    """A new snapshot; not ``announced`` where the gate refused it, where the alias is pinned, or where it
+    announces another by now than the snapshot was judged beside (``replaced_by``).
 
     ``drift`` counts the new clicks beside the snapshot that was refreshed with them, None after a full
     training; ``stages`` are the seconds that each took, with what was prepared after it.
@@ -151,6 +152,7 @@ class Published:
     verdict: Verdict
     announced: bool
     pinned_to: str | None
+    replaced_by: str | None
     deleted: tuple[str, ...]
     seconds: float
     drift: ClickCounts | None = None

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from model.resuming import Checkpoint
+from streams.manifest import TrainingWindow
 
 MAX_AGE_MS: Final = 6 * 3_600_000
 """What was read longer ago is read anew."""
@@ -41,8 +42,8 @@ class Unfinished:
         self._folder = folder
         self._plan = hashlib.sha256(plan.encode()).hexdigest()
 
-    def found(self) -> UnfinishedRun | None:
-        """The training to go on with."""
+    def found(self, serving: TrainingWindow | None = None) -> UnfinishedRun | None:
+        """The training to go on with; none where what serves has learnt from later clicks than that read."""
         if self._folder is None:
             return None
         try:
@@ -53,7 +54,15 @@ class Unfinished:
             _log.warning("what is in %s cannot be gone on with: %s", self._folder, error)
             return None
         fits = run.plan == self._plan and run.format_version == FORMAT_VERSION
-        return run if fits and time.time() * 1000 - run.began_ms < MAX_AGE_MS else None
+        if not fits or time.time() * 1000 - run.began_ms >= MAX_AGE_MS:
+            return None
+        if serving is not None and any(
+            part.end > run.ends.get(part.partition, 0) for part in serving.offsets
+        ):
+            _log.info("a training that was killed is not gone on with: what serves knows newer clicks")
+            return None
+        _log.info("going on with the training that began at %s", time.ctime(run.began_ms / 1000))
+        return run
 
     def begin(self, from_ms: int, ends: Mapping[int, int]) -> None:
         """Note the window; a disk that is full costs the note, not the training."""

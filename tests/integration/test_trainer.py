@@ -241,8 +241,8 @@ def test_what_is_announced_while_a_snapshot_is_saved_counts(
         assert (published.announced, published.pinned_to) == (False, first.version)
         assert (announced.version, announced.pinned) == (first.version, True)
     else:
-        assert published.announced
-        assert (announced.version, announced.previous) == (published.version, first.version)
+        assert (published.announced, published.replaced_by) == (False, first.version)
+        assert announced.version == first.version
     assert published.deleted == (second.version,)
     assert load_snapshot(first.location).version == first.version
 

@@ -17,7 +17,7 @@ from streams.candidate import Candidate, Log
 from streams.clickfile import ClickColumns
 from streams.gate import Bounds, Ground, judge
 from streams.learning import learn_order
-from streams.manifest import Provenance, TrainingWindow
+from streams.manifest import OffsetRange, Provenance, TrainingWindow
 from streams.refreshing import refreshed, since
 from streams.sequencing import in_rows_of
 from streams.shoppers import generate_columns
@@ -127,3 +127,17 @@ def test_what_serves_is_not_changed(serving: Snapshot, candidate: Candidate, cli
 
 def test_a_snapshot_from_before_such_times_cannot_be_refreshed() -> None:
     assert since(TrainingWindow(n_clicks=5), 0, 10) is None
+
+
+def test_a_history_does_not_shorten_what_is_rehearsed() -> None:
+    """Its clicks have no arrivals: ten minutes of the topic hold a hundred clicks, whatever it holds."""
+    minute_ms = 60_000
+    window = TrainingWindow(
+        offsets=[OffsetRange(0, 0, 100)],
+        n_clicks=7_000_000,
+        first_ms=100 * minute_ms,
+        until_ms=110 * minute_ms,
+        learnt_until_ms=110 * minute_ms,
+    )
+    assert since(window, 0, 50) == 105 * minute_ms
+    assert since(window, 1_000 * minute_ms, 50) == 0

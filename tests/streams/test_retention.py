@@ -56,6 +56,13 @@ def test_what_another_trainer_is_writing_is_left_alone(tmp_path: Path) -> None:
         assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
 
 
+def test_a_folder_named_by_a_url_has_the_same_lock(tmp_path: Path) -> None:
+    with publishing_at(str(tmp_path)):
+        (tmp_path / f"{TEMPORARY_PREFIX}x").mkdir()
+        with publishing_at(f"file://{tmp_path}"):
+            assert list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
+
+
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

@@ -35,6 +35,7 @@ FULL = Published(
     verdict=Verdict(accepted=True),
     announced=True,
     pinned_to=None,
+    replaced_by=None,
     deleted=(),
     seconds=5.0,
 )

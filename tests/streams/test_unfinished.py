@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.manifest import OffsetRange, TrainingWindow
 from streams.unfinished import MAX_AGE_MS, Unfinished
 
 
@@ -17,6 +18,15 @@ def test_the_same_plan_goes_on_with_its_window(tmp_path: Path) -> None:
     assert (run.from_ms, run.ends) == (5, {0: 10, 1: 7})
     assert Unfinished(folder, "another").found() is None
     assert Unfinished(None, "plan").found() is None
+
+
+def test_it_does_not_go_back_behind_what_serves(tmp_path: Path) -> None:
+    unfinished = Unfinished(tmp_path, "plan")
+    unfinished.begin(5, {0: 10, 1: 7})
+    older = TrainingWindow(offsets=[OffsetRange(0, 0, 10), OffsetRange(1, 0, 6)])
+    newer = TrainingWindow(offsets=[OffsetRange(0, 0, 9), OffsetRange(1, 0, 8)])
+    assert unfinished.found(older) is not None
+    assert unfinished.found(newer) is None
 
 
 def test_what_is_too_old_or_damaged_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
